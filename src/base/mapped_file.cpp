@@ -1,0 +1,78 @@
+#include "base/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace varve {
+namespace {
+
+// Closes on every way out.
+struct Descriptor {
+  int fd = -1;
+  ~Descriptor() {
+    if (fd >= 0) close(fd);
+  }
+};
+
+Result<size_t> open_regular(const std::string& path, Descriptor& out) {
+  out.fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (out.fd < 0) return bad_input("cannot open {}: {}", path, std::strerror(errno));
+  struct stat info {};
+  if (fstat(out.fd, &info) != 0) return bad_input("cannot stat {}: {}", path, std::strerror(errno));
+  if (!S_ISREG(info.st_mode)) return bad_input("{} is not a regular file", path);
+  return static_cast<size_t>(info.st_size);
+}
+
+}  // namespace
+
+Result<MappedFile> MappedFile::open(const std::string& path) {
+  Descriptor descriptor;
+  VARVE_TRY(const size_t size, open_regular(path, descriptor));
+  MappedFile file;
+  if (size == 0) return file;
+  void* const at = mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor.fd, 0);
+  if (at == MAP_FAILED) return bad_input("cannot map {}: {}", path, std::strerror(errno));
+  file.data_ = static_cast<const std::byte*>(at);
+  file.size_ = size;
+  return file;
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
+}
+
+Result<std::string> read_text_file(const std::string& path, size_t max_bytes) {
+  Descriptor descriptor;
+  VARVE_TRY(const size_t size, open_regular(path, descriptor));
+  if (size > max_bytes) {
+    return bad_input("{} has {} bytes; at most {} are expected here", path, size, max_bytes);
+  }
+  std::string text(size, '\0');
+  size_t done = 0;
+  while (done < size) {
+    const ssize_t n = read(descriptor.fd, text.data() + done, size - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return bad_input("cannot read {}: {}", path, std::strerror(errno));
+    if (n == 0) break;
+    done += static_cast<size_t>(n);
+  }
+  text.resize(done);
+  return text;
+}
+
+}  // namespace varve

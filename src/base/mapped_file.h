@@ -1,0 +1,31 @@
+// A whole file mapped read-only: bytes are paged in as they are read and shared between processes.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+
+namespace varve {
+
+class MappedFile {
+ public:
+  /// Errors name the path and the system's reason. An empty file maps to no bytes.
+  static Result<MappedFile> open(const std::string& path);
+  MappedFile() = default;
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// Reads a small text file (config.json and the like) whole; refuses more than `max_bytes`.
+Result<std::string> read_text_file(const std::string& path, size_t max_bytes);
+
+}  // namespace varve

@@ -1,0 +1,52 @@
+#include "base/mapped_file.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+
+namespace varve {
+namespace {
+
+std::string temporary(const char* name) { return testing::TempDir() + name; }
+
+TEST(MappedFile, MapsWhatWasWritten) {
+  const std::string path = temporary("mapped_file_test.bin");
+  std::ofstream(path) << "silt";
+  auto file = MappedFile::open(path);
+  ASSERT_TRUE(file) << file.error().message;
+  ASSERT_EQ(file->bytes().size(), 4u);
+  EXPECT_EQ(static_cast<char>(file->bytes()[1]), 'i');
+  MappedFile moved = std::move(*file);
+  EXPECT_EQ(moved.bytes().size(), 4u);
+  EXPECT_EQ(file->bytes().size(), 0u);
+  std::remove(path.c_str());
+}
+
+TEST(MappedFile, NamesWhatIsMissing) {
+  auto file = MappedFile::open("/nowhere/at/all");
+  ASSERT_FALSE(file);
+  EXPECT_EQ(file.error().kind, ErrorKind::bad_input);
+  EXPECT_NE(file.error().message.find("/nowhere/at/all"), std::string::npos);
+  EXPECT_FALSE(MappedFile::open("/"));
+}
+
+TEST(MappedFile, EmptyFileHasNoBytes) {
+  const std::string path = temporary("mapped_file_empty.bin");
+  std::ofstream{path};
+  auto file = MappedFile::open(path);
+  ASSERT_TRUE(file);
+  EXPECT_TRUE(file->bytes().empty());
+  std::remove(path.c_str());
+}
+
+TEST(ReadTextFile, RefusesMoreThanItsLimit) {
+  const std::string path = temporary("read_text_file.txt");
+  std::ofstream(path) << "12345";
+  EXPECT_EQ(read_text_file(path, 5).value(), "12345");
+  EXPECT_FALSE(read_text_file(path, 4));
+  std::remove(path.c_str());
+}
+
+}  // namespace
+}  // namespace varve

@@ -1,0 +1,62 @@
+// A fixed team of threads that runs one data-parallel loop at a time.
+//
+// Work items are claimed one by one from a shared counter, so an uneven or disturbed machine stays
+// busy. Which thread runs an item is not defined and must not matter: an item writes its own
+// outputs and nothing else (law 1). Nothing is allocated once the team stands.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace varve {
+
+class ThreadPool {
+ public:
+  /// A team of `n_threads` >= 1, the caller of run() included.
+  explicit ThreadPool(int n_threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int n_threads() const { return n_threads_; }
+
+  /// Calls body(item, thread) for every item in [0, n_items), thread in [0, n_threads), and returns
+  /// when all are done. One loop at a time, never from inside a body. `body` must not throw.
+  template <class Body>
+  void run(int n_items, Body&& body) {
+    using Plain = std::remove_reference_t<Body>;
+    run_erased(n_items, const_cast<void*>(static_cast<const void*>(std::addressof(body))),
+               [](void* context, int item, int thread) {
+                 (*static_cast<Plain*>(context))(item, thread);
+               });
+  }
+
+ private:
+  using Call = void (*)(void* context, int item, int thread);
+
+  void run_erased(int n_items, void* context, Call call);
+  void work(int thread);
+  void claim_items(int thread);
+
+  const int n_threads_;
+  std::vector<std::thread> threads_;
+
+  // The loop under way; published by the release store to generation_.
+  void* context_ = nullptr;
+  Call call_ = nullptr;
+  int n_items_ = 0;
+  alignas(64) std::atomic<int> next_item_{0};
+  alignas(64) std::atomic<int> n_working_{0};
+  alignas(64) std::atomic<unsigned> generation_{0};
+  std::atomic<int> n_sleeping_{0};
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+};
+
+}  // namespace varve
