@@ -1,0 +1,67 @@
+// Runs the ops of one kernel set over a team of threads.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "base/arena.h"
+#include "base/thread_pool.h"
+#include "kernels/kernels.h"
+
+namespace varve {
+
+/// How inputs enter products: as they are, or rounded to bf16 first. Sums are f32 either way.
+enum class Products { f32, bf16 };
+
+/// One linear layer over a batch. Both strides are in floats.
+struct LinearJob {
+  const Weight* weight;
+  const float* x;  // [n_tokens, n_cols]
+  size_t x_stride;
+  int n_tokens;
+  float* y;  // [n_tokens, n_rows]
+  size_t y_stride;
+};
+
+class Exec {
+ public:
+  Exec(const Kernels& kernels, ThreadPool& pool, Products products)
+      : kernels_(kernels), pool_(pool), products_(products) {}
+
+  /// Takes one workspace a thread, and room to round inputs to bf16: `max_inputs` floats, the
+  /// most that the inputs of one call of linear() hold.
+  void lay_out(ArenaBuilder& arena, size_t max_inputs);
+
+  const Kernels& ops() const { return kernels_; }
+  ThreadPool& pool() { return pool_; }
+  Products products() const { return products_; }
+  float* workspace(int thread) { return workspace_ + static_cast<size_t>(thread) * kWorkspaceFloats; }
+
+  /// y = x weight^T for dense x [n_tokens, n_cols] and y [n_tokens, n_rows].
+  void linear(const Weight& weight, const float* x, int n_tokens, float* y);
+  /// Several at once, in one parallel loop: outputs must not overlap.
+  void linear(std::span<const LinearJob> jobs);
+
+  /// body(item, thread) for each item in [0, n).
+  template <class Body>
+  void parallel(int n, Body&& body) {
+    pool_.run(n, body);
+  }
+
+  /// values rounded to bf16 in place when products are bf16; else left alone.
+  void round_inputs(float* values, size_t n) const;
+
+ private:
+  static constexpr int kMaxJobs = 64;  // of one parallel loop; more are run in turns
+
+  void run_jobs(std::span<const LinearJob> jobs);
+
+  const Kernels& kernels_;
+  ThreadPool& pool_;
+  Products products_;
+  float* workspace_ = nullptr;
+  float* rounded_ = nullptr;
+  size_t max_inputs_ = 0;
+};
+
+}  // namespace varve

@@ -1,0 +1,135 @@
+// The op table: every computation of a forward pass that differs between back ends.
+//
+// An op runs on one thread over the part that it is given; Exec (exec.h) splits work over threads.
+// Laws that every implementation keeps (docs/ARCHITECTURE.md, "Numbers"):
+//  - an output element is a function of its own inputs and the op's arguments, never of how many
+//    rows, tokens or heads the call holds: any split of a call gives the same bits;
+//  - sums are f32, in an order that is fixed by the length of the sum alone.
+// Implementations may order their sums differently from each other, so two kernel sets agree
+// closely but not in every bit.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/result.h"
+#include "tensor/weight.h"
+
+namespace varve {
+
+/// y[t, r] = sum over c of weight[r, c] * x[t, c], for r in [row_begin, row_end).
+struct LinearArgs {
+  const Weight* weight;
+  int row_begin, row_end;
+  const float* x;  // [n_tokens, n_cols], rows x_stride floats apart
+  size_t x_stride;
+  int n_tokens;
+  float* y;  // [n_tokens, n_rows], rows y_stride floats apart
+  size_t y_stride;
+  float* workspace;  // kWorkspaceFloats of this thread
+};
+
+/// One query's attention over the rows it may see, K = V (spec 4.4): per head h
+///   s_k = scale * (q_h . row_k),  m = max_k s_k,
+///   out_h = sum_k exp(s_k - m) row_k / (sum_k exp(s_k - m) + exp(sink_h - m)).
+/// Rows are taken in the order given, in tiles of kAttendTile with one running maximum.
+struct AttendArgs {
+  const float* q;  // [n_heads, head_dim]
+  int n_heads;
+  int head_dim;
+  const float* const* rows;  // n_rows pointers to head_dim floats; n_rows >= 1
+  int n_rows;
+  float scale;
+  const float* sinks;  // [n_heads], not scaled
+  float* out;          // [n_heads, head_dim]; may be q
+  float* workspace;    // kWorkspaceFloats of this thread
+};
+
+/// Lightning Indexer (spec 6): scores[w] = sum over h of weights[h] * max(0, q_h . keys_w),
+/// heads in ascending order.
+struct IndexScoresArgs {
+  const float* q;        // [n_heads, dim]
+  const float* weights;  // [n_heads]
+  int n_heads;
+  int dim;
+  const float* keys;  // [n_keys, dim], dense
+  int n_keys;
+  float* scores;  // [n_keys]
+};
+
+/// Compressor (spec 5): out[d] = sum over slots of softmax(score[., d])[slot] * kv[slot, d], each
+/// channel by itself, slots in the order given.
+struct PoolArgs {
+  const float* const* kv;     // n_slots pointers to dim floats
+  const float* const* score;  // n_slots pointers to dim floats
+  int n_slots;
+  int dim;
+  float* out;  // [dim]
+};
+
+/// One token's hyper-connection coefficients from its projection (spec 7.2).
+struct HcCoefficientsArgs {
+  const float* mix;    // [(2 + hc) * hc], already times rsqrt
+  const float* scale;  // [3]: pre, post, comb
+  const float* base;   // [(2 + hc) * hc]
+  int hc;
+  int iterations;
+  float eps;
+  float* pre;   // [hc]
+  float* post;  // [hc]
+  float* comb;  // [hc, hc], row j = from stream, column k = to stream
+};
+
+/// Floats of workspace that each thread hands to an op.
+inline constexpr size_t kWorkspaceFloats = size_t{1} << 18;
+/// Rows of one step of the running softmax.
+inline constexpr int kAttendTile = 64;
+/// Residual streams at most; checked when a model is loaded.
+inline constexpr int kMaxStreams = 64;
+/// Columns of a weight at most; checked when a model is loaded.
+inline constexpr int kMaxColumns = 1 << 17;
+
+struct Kernels {
+  std::string_view name;         // "ref", "simd", ...: what VARVE_KERNELS takes
+  std::string_view description;  // for people, e.g. the instruction set in use
+
+  void (*linear)(const LinearArgs&);
+  void (*attend)(const AttendArgs&);
+  void (*index_scores)(const IndexScoresArgs&);
+  void (*pool)(const PoolArgs&);
+  /// y = x * rsqrt(mean(x^2) + eps) [* weight]; weight may be null, y may be x.
+  void (*rms_norm)(const float* x, const float* weight, int n, float eps, float* y);
+  /// 1 / sqrt(mean(x^2) + eps)
+  float (*inverse_rms)(const float* x, int n, float eps);
+  /// Rotates pairs (x[2i], x[2i+1]) by angle i, i < rope_dim / 2, in each of n_vectors vectors that
+  /// lie `stride` floats apart; `inverse` turns back. x points at the first rotated value.
+  void (*rope)(float* x, int n_vectors, size_t stride, int rope_dim, const float* cos,
+               const float* sin, bool inverse);
+  /// out = silu(min(gate, limit)) * clamp(up, -limit, limit) * scale; limit 0: no clamp. out may be
+  /// gate.
+  void (*swiglu)(const float* gate, const float* up, int n, float limit, float scale, float* out);
+  void (*hc_coefficients)(const HcCoefficientsArgs&);
+  /// y[d] = sum over j of pre[j] * streams[j, d]
+  void (*hc_collapse)(const float* streams, const float* pre, int hc, int dim, float* y);
+  /// streams[k, d] = post[k] * y[d] + sum over j of comb[j, k] * streams[j, d], in place (spec 7.3)
+  void (*hc_expand)(float* streams, const float* y, const float* post, const float* comb, int hc,
+                    int dim);
+  /// y += x
+  void (*add)(float* y, const float* x, int n);
+};
+
+/// Plain loops that read like the equations: what every other set is tested against.
+const Kernels& ref_kernels();
+
+/// Every set that runs on this machine, slowest first.
+std::span<const Kernels* const> available_kernels();
+
+/// The set that `name` asks for; empty: the fastest. Errors (usage) name the sets that there are.
+Result<const Kernels*> select_kernels(std::string_view name);
+
+/// select_kernels by the environment variable VARVE_KERNELS.
+Result<const Kernels*> select_kernels_from_environment();
+
+}  // namespace varve

@@ -1,0 +1,216 @@
+// The reference kernels: obvious, slow, right.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/kernels.h"
+
+namespace varve {
+namespace {
+
+// Sums run in index order.
+float dot(const float* a, const float* b, int n) {
+  float sum = 0;
+  for (int i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+void linear(const LinearArgs& a) {
+  const int n_cols = a.weight->n_cols;
+  float* const row = a.workspace;  // [n_cols]
+  for (int r = a.row_begin; r < a.row_end; ++r) {
+    decode_row(*a.weight, r, {row, static_cast<size_t>(n_cols)});
+    for (int t = 0; t < a.n_tokens; ++t) {
+      a.y[static_cast<size_t>(t) * a.y_stride + static_cast<size_t>(r)] =
+          dot(row, a.x + static_cast<size_t>(t) * a.x_stride, n_cols);
+    }
+  }
+}
+
+void attend(const AttendArgs& a) {
+  const auto dim = static_cast<size_t>(a.head_dim);
+  float* const sum_values = a.workspace;  // [head_dim]
+  for (int h = 0; h < a.n_heads; ++h) {
+    const float* const q = a.q + static_cast<size_t>(h) * dim;
+    std::fill_n(sum_values, dim, 0.0f);
+    float running_max = -std::numeric_limits<float>::infinity();
+    float sum = 0;
+    for (int begin = 0; begin < a.n_rows; begin += kAttendTile) {
+      const int end = std::min(begin + kAttendTile, a.n_rows);
+      float score[kAttendTile];
+      float tile_max = running_max;
+      for (int k = begin; k < end; ++k) {
+        score[k - begin] = a.scale * dot(q, a.rows[k], a.head_dim);
+        tile_max = std::max(tile_max, score[k - begin]);
+      }
+      const float shrink = std::exp(running_max - tile_max);  // exp(-inf) = 0 in the first tile
+      running_max = tile_max;
+      sum *= shrink;
+      for (size_t d = 0; d < dim; ++d) sum_values[d] *= shrink;
+      for (int k = begin; k < end; ++k) {
+        const float p = std::exp(score[k - begin] - running_max);
+        sum += p;
+        for (size_t d = 0; d < dim; ++d) sum_values[d] += p * a.rows[k][d];
+      }
+    }
+    const float denominator = sum + std::exp(a.sinks[h] - running_max);
+    float* const out = a.out + static_cast<size_t>(h) * dim;
+    for (size_t d = 0; d < dim; ++d) out[d] = sum_values[d] / denominator;
+  }
+}
+
+void index_scores(const IndexScoresArgs& a) {
+  const auto dim = static_cast<size_t>(a.dim);
+  for (int w = 0; w < a.n_keys; ++w) {
+    const float* const key = a.keys + static_cast<size_t>(w) * dim;
+    float score = 0;
+    for (int h = 0; h < a.n_heads; ++h) {
+      score += a.weights[h] * std::max(0.0f, dot(a.q + static_cast<size_t>(h) * dim, key, a.dim));
+    }
+    a.scores[w] = score;
+  }
+}
+
+void pool(const PoolArgs& a) {
+  for (int d = 0; d < a.dim; ++d) {
+    float max = -std::numeric_limits<float>::infinity();
+    for (int s = 0; s < a.n_slots; ++s) max = std::max(max, a.score[s][d]);
+    float sum = 0, weighted = 0;
+    for (int s = 0; s < a.n_slots; ++s) {
+      const float p = std::exp(a.score[s][d] - max);
+      sum += p;
+      weighted += p * a.kv[s][d];
+    }
+    a.out[d] = weighted / sum;
+  }
+}
+
+float inverse_rms(const float* x, int n, float eps) {
+  return 1.0f / std::sqrt(dot(x, x, n) / static_cast<float>(n) + eps);
+}
+
+void rms_norm(const float* x, const float* weight, int n, float eps, float* y) {
+  const float scale = inverse_rms(x, n, eps);
+  for (int i = 0; i < n; ++i) y[i] = weight == nullptr ? x[i] * scale : weight[i] * (x[i] * scale);
+}
+
+void rope(float* x, int n_vectors, size_t stride, int rope_dim, const float* cos, const float* sin,
+          bool inverse) {
+  for (int v = 0; v < n_vectors; ++v) {
+    float* const pair = x + static_cast<size_t>(v) * stride;
+    for (int i = 0; i < rope_dim / 2; ++i) {
+      const float even = pair[2 * i], odd = pair[2 * i + 1];
+      const float s = inverse ? -sin[i] : sin[i];
+      pair[2 * i] = even * cos[i] - odd * s;
+      pair[2 * i + 1] = odd * cos[i] + even * s;
+    }
+  }
+}
+
+void swiglu(const float* gate, const float* up, int n, float limit, float scale, float* out) {
+  for (int i = 0; i < n; ++i) {
+    float g = gate[i], u = up[i];
+    if (limit > 0) {
+      g = std::min(g, limit);
+      u = std::clamp(u, -limit, limit);
+    }
+    out[i] = g / (1.0f + std::exp(-g)) * u * scale;
+  }
+}
+
+float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
+void hc_coefficients(const HcCoefficientsArgs& a) {
+  const int hc = a.hc;
+  for (int j = 0; j < hc; ++j) {
+    a.pre[j] = sigmoid(a.mix[j] * a.scale[0] + a.base[j]) + a.eps;
+    a.post[j] = 2.0f * sigmoid(a.mix[hc + j] * a.scale[1] + a.base[hc + j]);
+  }
+  // Sinkhorn: softmax over each row, then columns and rows in turn, ending on columns.
+  float* const c = a.comb;
+  for (int j = 0; j < hc; ++j) {
+    float max = -std::numeric_limits<float>::infinity();
+    for (int k = 0; k < hc; ++k) {
+      const int at = 2 * hc + j * hc + k;
+      c[j * hc + k] = a.mix[at] * a.scale[2] + a.base[at];
+      max = std::max(max, c[j * hc + k]);
+    }
+    float sum = 0;
+    for (int k = 0; k < hc; ++k) sum += c[j * hc + k] = std::exp(c[j * hc + k] - max);
+    for (int k = 0; k < hc; ++k) c[j * hc + k] = c[j * hc + k] / sum + a.eps;
+  }
+  const auto normalise_columns = [&] {
+    for (int k = 0; k < hc; ++k) {
+      float sum = 0;
+      for (int j = 0; j < hc; ++j) sum += c[j * hc + k];
+      for (int j = 0; j < hc; ++j) c[j * hc + k] /= sum + a.eps;
+    }
+  };
+  const auto normalise_rows = [&] {
+    for (int j = 0; j < hc; ++j) {
+      float sum = 0;
+      for (int k = 0; k < hc; ++k) sum += c[j * hc + k];
+      for (int k = 0; k < hc; ++k) c[j * hc + k] /= sum + a.eps;
+    }
+  };
+  normalise_columns();
+  for (int i = 1; i < a.iterations; ++i) {
+    normalise_rows();
+    normalise_columns();
+  }
+}
+
+void hc_collapse(const float* streams, const float* pre, int hc, int dim, float* y) {
+  for (int d = 0; d < dim; ++d) {
+    float sum = 0;
+    for (int j = 0; j < hc; ++j) {
+      sum += pre[j] * streams[static_cast<size_t>(j) * static_cast<size_t>(dim) +
+                              static_cast<size_t>(d)];
+    }
+    y[d] = sum;
+  }
+}
+
+void hc_expand(float* streams, const float* y, const float* post, const float* comb, int hc,
+               int dim) {
+  const auto stride = static_cast<size_t>(dim);
+  float mixed[kMaxStreams];
+  for (size_t d = 0; d < stride; ++d) {
+    for (int k = 0; k < hc; ++k) {
+      float sum = post[k] * y[d];
+      for (int j = 0; j < hc; ++j) {
+        sum += comb[j * hc + k] * streams[static_cast<size_t>(j) * stride + d];
+      }
+      mixed[k] = sum;
+    }
+    for (int k = 0; k < hc; ++k) streams[static_cast<size_t>(k) * stride + d] = mixed[k];
+  }
+}
+
+void add(float* y, const float* x, int n) {
+  for (int i = 0; i < n; ++i) y[i] += x[i];
+}
+
+}  // namespace
+
+const Kernels& ref_kernels() {
+  static constexpr Kernels kernels = {
+      .name = "ref",
+      .description = "plain loops",
+      .linear = linear,
+      .attend = attend,
+      .index_scores = index_scores,
+      .pool = pool,
+      .rms_norm = rms_norm,
+      .inverse_rms = inverse_rms,
+      .rope = rope,
+      .swiglu = swiglu,
+      .hc_coefficients = hc_coefficients,
+      .hc_collapse = hc_collapse,
+      .hc_expand = hc_expand,
+      .add = add,
+  };
+  return kernels;
+}
+
+}  // namespace varve
