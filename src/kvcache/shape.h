@@ -17,10 +17,10 @@ enum class LayerKind {
 
 struct LayerShape {
   LayerKind kind = LayerKind::swa;
-  int ratio = 0;         // tokens per entry; 0 for swa. Divides kBlockTokens.
-  int head_dim = 0;      // values of a window row and of an entry (K = V)
-  int rope_dim = 0;      // of those, the last ones are rotated
-  int index_dim = 0;     // values of an index key; 0 but for csa
+  int ratio = 0;      // tokens per entry; 0 for swa. Divides kBlockTokens.
+  int head_dim = 0;   // values of a window row and of an entry (K = V)
+  int rope_dim = 0;   // of those, the last ones are rotated
+  int index_dim = 0;  // values of an index key; 0 but for csa
 
   int entries_per_block() const { return ratio == 0 ? 0 : kBlockTokens / ratio; }
   /// Tokens whose compressor inputs are needed to close an entry: 2 * ratio where windows overlap.
@@ -39,9 +39,12 @@ struct CacheShape {
 
 inline std::string_view layer_kind_name(LayerKind kind) {
   switch (kind) {
-    case LayerKind::swa: return "SWA";
-    case LayerKind::csa: return "CSA";
-    case LayerKind::hca: break;
+    case LayerKind::swa:
+      return "SWA";
+    case LayerKind::csa:
+      return "CSA";
+    case LayerKind::hca:
+      break;
   }
   return "HCA";
 }

@@ -1,0 +1,281 @@
+#include "kvcache/cache.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+#include <utility>
+
+namespace varve {
+namespace {
+
+int blocks_for(int n_tokens) {
+  return (n_tokens + kBlockTokens - 1) / kBlockTokens;
+}
+
+// Hands out ids 0, 1, 2, ... first.
+std::vector<int> descending(int n) {
+  std::vector<int> ids(static_cast<size_t>(n));
+  for (int i = 0; i < n; ++i) ids[static_cast<size_t>(i)] = n - 1 - i;
+  return ids;
+}
+
+}  // namespace
+
+Cache::Cache(const CacheShape& shape, const CacheOptions& options)
+    : layout_(shape, options.formats),
+      options_(options),
+      blocks_per_sequence_(blocks_for(options.ctx_tokens)),
+      n_blocks_(blocks_per_sequence_ * options.n_sequences),
+      n_details_((1 + options.resume_points) * options.n_sequences) {}
+
+void Cache::lay_out(ArenaBuilder& arena) {
+  blocks_ =
+      arena.take<std::byte>("cache blocks", static_cast<size_t>(n_blocks_) * layout_.block_bytes);
+  details_ = arena.take<std::byte>("cache windows and states",
+                                   static_cast<size_t>(n_details_) * layout_.detail_bytes);
+  auto* const tables = arena.take<int32_t>("cache tables", static_cast<size_t>(n_blocks_));
+  auto* const ids =
+      arena.take<int32_t>("cache tables", static_cast<size_t>(options_.n_sequences) *
+                                              static_cast<size_t>(options_.ctx_tokens));
+  if (arena.dry()) return;
+  slots_.resize(static_cast<size_t>(options_.n_sequences));
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    slots_[s].table = tables + s * static_cast<size_t>(blocks_per_sequence_);
+    slots_[s].ids = ids + s * static_cast<size_t>(options_.ctx_tokens);
+    slots_[s].points.reserve(static_cast<size_t>(options_.resume_points) + 1);
+  }
+  free_blocks_ = descending(n_blocks_);
+  block_refs_.assign(static_cast<size_t>(n_blocks_), 0);
+  free_details_ = descending(n_details_);
+  detail_refs_.assign(static_cast<size_t>(n_details_), 0);
+}
+
+// The pools cannot run dry: n_sequences tables of blocks_per_sequence references never hold more
+// than n_blocks distinct blocks, and the same holds for detail slots.
+int Cache::take_block() {
+  assert(!free_blocks_.empty());
+  const int id = free_blocks_.back();
+  free_blocks_.pop_back();
+  block_refs_[static_cast<size_t>(id)] = 1;
+  return id;
+}
+
+void Cache::drop_block(int id) {
+  if (--block_refs_[static_cast<size_t>(id)] == 0) free_blocks_.push_back(id);
+}
+
+int Cache::take_detail() {
+  assert(!free_details_.empty());
+  const int id = free_details_.back();
+  free_details_.pop_back();
+  detail_refs_[static_cast<size_t>(id)] = 1;
+  return id;
+}
+
+void Cache::drop_detail(int id) {
+  if (--detail_refs_[static_cast<size_t>(id)] == 0) free_details_.push_back(id);
+}
+
+Result<Sequence> Cache::new_sequence() {
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    Slot& slot = slots_[s];
+    if (slot.alive) continue;
+    slot.alive = true;
+    slot.n_tokens = 0;
+    slot.n_blocks = 0;
+    slot.points.clear();
+    slot.detail = take_detail();
+    return Sequence(this, static_cast<int>(s));
+  }
+  return usage_error("all {} sequences of the cache are in use", options_.n_sequences);
+}
+
+// Keeps the first n_tokens tokens' blocks. The last of them becomes open where n_tokens ends inside
+// it; if others share it, this sequence gets a copy of its own to write in.
+void Cache::truncate(Slot& slot, int n_tokens) {
+  const int keep = blocks_for(n_tokens);
+  while (slot.n_blocks > keep) drop_block(slot.table[--slot.n_blocks]);
+  slot.n_tokens = n_tokens;
+  if (n_tokens % kBlockTokens == 0) return;
+  int32_t& last = slot.table[keep - 1];
+  if (block_refs_[static_cast<size_t>(last)] == 1) return;
+  const int copy = take_block();
+  std::memcpy(block(copy), block(last), layout_.block_bytes);
+  drop_block(last);
+  last = copy;
+}
+
+Sequence::Sequence(Sequence&& other) noexcept
+    : cache_(std::exchange(other.cache_, nullptr)), slot_(std::exchange(other.slot_, -1)) {}
+
+Sequence& Sequence::operator=(Sequence&& other) noexcept {
+  if (this != &other) {
+    release();
+    cache_ = std::exchange(other.cache_, nullptr);
+    slot_ = std::exchange(other.slot_, -1);
+  }
+  return *this;
+}
+
+Sequence::~Sequence() {
+  release();
+}
+
+void Sequence::release() {
+  if (cache_ == nullptr) return;
+  Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
+  cache_->truncate(slot, 0);
+  for (const Cache::ResumePoint& point : slot.points) cache_->drop_detail(point.detail);
+  slot.points.clear();
+  cache_->drop_detail(slot.detail);
+  slot.alive = false;
+  cache_ = nullptr;
+}
+
+int Sequence::n_tokens() const {
+  return cache_->slots_[static_cast<size_t>(slot_)].n_tokens;
+}
+
+std::span<const int32_t> Sequence::ids() const {
+  const Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
+  return {slot.ids, static_cast<size_t>(slot.n_tokens)};
+}
+
+Result<void> Sequence::reserve(int n_tokens) {
+  if (n_tokens > cache_->options_.ctx_tokens) {
+    return usage_error("the context holds {} tokens; {} are asked for", cache_->options_.ctx_tokens,
+                       n_tokens);
+  }
+  Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
+  while (slot.n_blocks < blocks_for(n_tokens)) slot.table[slot.n_blocks++] = cache_->take_block();
+  return {};
+}
+
+void Sequence::commit(std::span<const int32_t> ids) {
+  Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
+  assert(blocks_for(slot.n_tokens + static_cast<int>(ids.size())) <= slot.n_blocks);
+  std::copy(ids.begin(), ids.end(), slot.ids + slot.n_tokens);
+  slot.n_tokens += static_cast<int>(ids.size());
+}
+
+std::byte* Sequence::entry(int layer, int w) const {
+  const LayerShape& shape = cache_->layout_.shape.layers[static_cast<size_t>(layer)];
+  const LayerLayout& at = cache_->layout_.layers[static_cast<size_t>(layer)];
+  const int per_block = shape.entries_per_block();
+  const int id = cache_->slots_[static_cast<size_t>(slot_)].table[w / per_block];
+  return cache_->block(id) + at.entries_at + static_cast<size_t>(w % per_block) * at.entry_bytes;
+}
+
+std::byte* Sequence::index_key(int layer, int w) const {
+  const LayerShape& shape = cache_->layout_.shape.layers[static_cast<size_t>(layer)];
+  const LayerLayout& at = cache_->layout_.layers[static_cast<size_t>(layer)];
+  const int per_block = shape.entries_per_block();
+  const int id = cache_->slots_[static_cast<size_t>(slot_)].table[w / per_block];
+  return cache_->block(id) + at.index_at + static_cast<size_t>(w % per_block) * at.index_bytes;
+}
+
+std::byte* Sequence::window_row(int layer, int pos) const {
+  const LayerLayout& at = cache_->layout_.layers[static_cast<size_t>(layer)];
+  const int row = pos % cache_->layout_.shape.window;
+  return cache_->detail(cache_->slots_[static_cast<size_t>(slot_)].detail) + at.window_at +
+         static_cast<size_t>(row) * at.window_bytes;
+}
+
+float* Sequence::state_row(int layer, int pos) const {
+  const LayerShape& shape = cache_->layout_.shape.layers[static_cast<size_t>(layer)];
+  const LayerLayout& at = cache_->layout_.layers[static_cast<size_t>(layer)];
+  std::byte* const ring =
+      cache_->detail(cache_->slots_[static_cast<size_t>(slot_)].detail) + at.state_at;
+  return reinterpret_cast<float*>(ring) + static_cast<size_t>(pos % shape.state_tokens()) * 2 *
+                                              static_cast<size_t>(shape.state_width());
+}
+
+float* Sequence::index_state_row(int layer, int pos) const {
+  const LayerShape& shape = cache_->layout_.shape.layers[static_cast<size_t>(layer)];
+  const LayerLayout& at = cache_->layout_.layers[static_cast<size_t>(layer)];
+  std::byte* const ring =
+      cache_->detail(cache_->slots_[static_cast<size_t>(slot_)].detail) + at.index_state_at;
+  return reinterpret_cast<float*>(ring) + static_cast<size_t>(pos % shape.state_tokens()) * 2 *
+                                              static_cast<size_t>(shape.index_state_width());
+}
+
+Result<Sequence> Sequence::fork() const {
+  VARVE_TRY(Sequence twin, cache_->new_sequence());
+  const Cache::Slot& from = cache_->slots_[static_cast<size_t>(slot_)];
+  Cache::Slot& to = cache_->slots_[static_cast<size_t>(twin.slot_)];
+  const int n_sealed = from.n_tokens / kBlockTokens;
+  for (int b = 0; b < n_sealed; ++b) {
+    to.table[b] = from.table[b];
+    ++cache_->block_refs_[static_cast<size_t>(from.table[b])];
+  }
+  to.n_blocks = n_sealed;
+  if (from.n_tokens % kBlockTokens != 0) {
+    const int copy = cache_->take_block();
+    std::memcpy(cache_->block(copy), cache_->block(from.table[n_sealed]),
+                cache_->layout_.block_bytes);
+    to.table[to.n_blocks++] = copy;
+  }
+  std::memcpy(cache_->detail(to.detail), cache_->detail(from.detail), cache_->layout_.detail_bytes);
+  std::copy_n(from.ids, from.n_tokens, to.ids);
+  to.n_tokens = from.n_tokens;
+  to.points.assign(from.points.begin(), from.points.end());
+  for (const Cache::ResumePoint& point : to.points) {
+    ++cache_->detail_refs_[static_cast<size_t>(point.detail)];
+  }
+  return twin;
+}
+
+void Sequence::save_resume_point() {
+  Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
+  auto& points = slot.points;
+  const int now = slot.n_tokens;
+  if (cache_->options_.resume_points == 0 || now == 0) return;
+  if (!points.empty() && points.back().pos == now) return;
+  if (points.size() == static_cast<size_t>(cache_->options_.resume_points)) {
+    // What losing point i costs is the gap that it leaves, and the further back the gap lies the
+    // less likely it is to be rewound into.
+    size_t victim = 0;
+    double least = 0;
+    for (size_t i = 0; i < points.size(); ++i) {
+      const int before = i == 0 ? 0 : points[i - 1].pos;
+      const int after = i + 1 == points.size() ? now : points[i + 1].pos;
+      const double cost = static_cast<double>(after - before) / (now - points[i].pos);
+      if (i == 0 || cost < least) {
+        victim = i;
+        least = cost;
+      }
+    }
+    cache_->drop_detail(points[victim].detail);
+    points.erase(points.begin() + static_cast<std::ptrdiff_t>(victim));
+  }
+  const int copy = cache_->take_detail();
+  std::memcpy(cache_->detail(copy), cache_->detail(slot.detail), cache_->layout_.detail_bytes);
+  points.push_back({now, copy});
+}
+
+int Sequence::rewind_to_resume_point(int pos) {
+  Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
+  assert(pos >= 0 && pos <= slot.n_tokens);
+  if (pos == slot.n_tokens) return pos;
+  while (!slot.points.empty() && slot.points.back().pos > pos) {
+    cache_->drop_detail(slot.points.back().detail);
+    slot.points.pop_back();
+  }
+  const int to = slot.points.empty() ? 0 : slot.points.back().pos;
+  if (to > 0) {
+    std::memcpy(cache_->detail(slot.detail), cache_->detail(slot.points.back().detail),
+                cache_->layout_.detail_bytes);
+  }
+  cache_->truncate(slot, to);
+  return to;
+}
+
+std::vector<int> Sequence::resume_positions() const {
+  std::vector<int> positions;
+  for (const auto& point : cache_->slots_[static_cast<size_t>(slot_)].points) {
+    positions.push_back(point.pos);
+  }
+  return positions;
+}
+
+}  // namespace varve

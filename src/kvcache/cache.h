@@ -1,0 +1,141 @@
+// The cache: a pool of blocks and detail slots that sequences share.
+//
+// A sequence is a table of block references, one open block at its end, and one live detail slot.
+// A sealed block never changes and may be referenced by any number of sequences, so a fork copies
+// references; the open block and the live detail slot belong to one sequence, and a fork copies
+// them. A resume point is a frozen copy of the detail slot at some position: rewinding goes to the
+// nearest one at or below the target, the engine computes the rest again.
+//
+// One thread uses a Cache and its sequences. Nothing here allocates after lay_out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/arena.h"
+#include "base/result.h"
+#include "kvcache/layout.h"
+
+namespace varve {
+
+struct CacheOptions {
+  PoolFormats formats;
+  int ctx_tokens = 0;     // of each sequence, at most
+  int n_sequences = 1;    // alive at once
+  int resume_points = 4;  // kept per sequence at most; position 0 needs none
+};
+
+class Cache;
+
+/// A handle to one sequence; destroying it gives its memory back to the pool.
+class Sequence {
+ public:
+  Sequence() = default;
+  Sequence(Sequence&& other) noexcept;
+  Sequence& operator=(Sequence&& other) noexcept;
+  ~Sequence();
+
+  /// Tokens whose rows are in the cache.
+  int n_tokens() const;
+  std::span<const int32_t> ids() const;
+
+  /// Makes room for tokens up to position n_tokens (exclusive). Error (usage): beyond the context.
+  Result<void> reserve(int n_tokens);
+  /// The rows of `ids`, which follow the present end, have been written.
+  void commit(std::span<const int32_t> ids);
+
+  /// Row w of a layer's compressed entries / index keys: room is there for every w < n / ratio
+  /// where n tokens are reserved; values are there for every w < n_tokens() / ratio.
+  std::byte* entry(int layer, int w) const;
+  std::byte* index_key(int layer, int w) const;
+  /// The window's row of token `pos`: valid for the last `window` tokens.
+  std::byte* window_row(int layer, int pos) const;
+  /// The compressor's input of token `pos`, state_width() kv values, then as many scores: valid for
+  /// the last state_tokens() tokens. The same for the index's compressor.
+  float* state_row(int layer, int pos) const;
+  float* index_state_row(int layer, int pos) const;
+
+  /// A second sequence with the same past. Error (usage): no sequence left in the pool.
+  Result<Sequence> fork() const;
+
+  /// Freezes the present position as a resume point. Where all are taken, the one whose loss costs
+  /// the least is dropped: points stay dense near the end and thin out towards the beginning.
+  void save_resume_point();
+  /// Goes back to the nearest resume point at or below `pos`, forgets what lies after it, and says
+  /// where that is. 0 <= pos <= n_tokens().
+  int rewind_to_resume_point(int pos);
+  std::vector<int> resume_positions() const;
+
+  explicit operator bool() const { return cache_ != nullptr; }
+
+ private:
+  friend class Cache;
+  Sequence(Cache* cache, int slot) : cache_(cache), slot_(slot) {}
+  void release();
+
+  Cache* cache_ = nullptr;
+  int slot_ = -1;
+};
+
+class Cache {
+ public:
+  Cache(const CacheShape& shape, const CacheOptions& options);
+  Cache(const Cache&) = delete;
+  Cache& operator=(const Cache&) = delete;
+
+  /// Takes all memory of the cache from `arena`; a dry builder only counts.
+  void lay_out(ArenaBuilder& arena);
+
+  /// An empty sequence. Error (usage): all n_sequences are alive.
+  Result<Sequence> new_sequence();
+
+  const CacheLayout& layout() const { return layout_; }
+  const CacheOptions& options() const { return options_; }
+  int blocks_per_sequence() const { return blocks_per_sequence_; }
+  int n_blocks() const { return n_blocks_; }
+  int blocks_in_use() const { return n_blocks_ - static_cast<int>(free_blocks_.size()); }
+
+ private:
+  friend class Sequence;
+
+  struct ResumePoint {
+    int pos = 0;
+    int detail = -1;
+  };
+  struct Slot {
+    bool alive = false;
+    int n_tokens = 0;
+    int n_blocks = 0;                 // references in the table
+    int detail = -1;                  // live detail slot
+    int32_t* table = nullptr;         // [blocks_per_sequence]
+    int32_t* ids = nullptr;           // [ctx_tokens]
+    std::vector<ResumePoint> points;  // ascending; capacity resume_points + 1 from the start
+  };
+
+  std::byte* block(int id) const { return blocks_ + static_cast<size_t>(id) * layout_.block_bytes; }
+  std::byte* detail(int id) const {
+    return details_ + static_cast<size_t>(id) * layout_.detail_bytes;
+  }
+  int take_block();
+  void drop_block(int id);
+  int take_detail();
+  void drop_detail(int id);
+  void truncate(Slot& slot, int n_tokens);
+
+  const CacheLayout layout_;
+  const CacheOptions options_;
+  const int blocks_per_sequence_;
+  const int n_blocks_;
+  const int n_details_;
+  std::byte* blocks_ = nullptr;
+  std::byte* details_ = nullptr;
+  std::vector<Slot> slots_;
+  std::vector<int> free_blocks_;
+  std::vector<int> block_refs_;
+  std::vector<int> free_details_;
+  std::vector<int> detail_refs_;
+};
+
+}  // namespace varve
