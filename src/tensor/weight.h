@@ -85,6 +85,19 @@ struct Weight {
 
 /// out[0, n_cols) = row r of `weight` as f32.
 inline void decode_row(const Weight& weight, int r, std::span<float> out) {
+  const std::byte* const source = weight.row(r);
+  if (weight.type == DType::f32 && weight.scales == nullptr) {
+    std::memcpy(out.data(), source, static_cast<size_t>(weight.n_cols) * sizeof(float));
+    return;
+  }
+  if (weight.type == DType::bf16 && weight.scales == nullptr) {
+    for (size_t c = 0; c < static_cast<size_t>(weight.n_cols); ++c) {
+      uint16_t bits;
+      std::memcpy(&bits, source + c * sizeof bits, sizeof bits);
+      out[c] = f32_from_bf16(bits);
+    }
+    return;
+  }
   for (int c = 0; c < weight.n_cols; ++c) out[static_cast<size_t>(c)] = weight.at(r, c);
 }
 

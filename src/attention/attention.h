@@ -1,0 +1,50 @@
+// Attention over the window and the compressed entries of one layer, in one softmax
+// (spec 4.3, 4.4).
+#pragma once
+
+#include <cstdint>
+
+#include "attention/segment.h"
+#include "base/arena.h"
+#include "kernels/exec.h"
+
+namespace varve {
+
+/// One layer's queries over one segment.
+struct AttentionQuery {
+  const float* q;  // [n, n_heads * head_dim], rotated
+  int n_heads;
+  int head_dim;
+  const float* window_rows;  // [n, head_dim]: the segment's own rows
+  const float* sinks;        // [n_heads]
+  float scale;
+  const int32_t* picks;   // CSA: [n, topk], ascending
+  const int32_t* counts;  // CSA: [n]
+  int topk;
+  float* out;  // [n, n_heads * head_dim]; may be q
+};
+
+class Attention {
+ public:
+  /// Room for the row lists of each thread: at most window + max_entries rows.
+  void lay_out(ArenaBuilder& arena, int n_threads, int max_rows);
+
+  /// Keys of the query at position t, in this order: window rows of positions
+  /// max(0, t - window + 1) .. t, then entries in ascending order: the picks of a CSA layer, all
+  /// w < (t + 1) / ratio of an HCA layer.
+  void attend(Exec& exec, const AttentionQuery& query, const Segment& segment, int layer,
+              const LayerShape& shape, int window);
+
+ private:
+  int gather(const AttentionQuery& query, const Segment& segment, int layer,
+             const LayerShape& shape, int window, int t, const float** rows) const;
+
+  size_t max_rows_ = 0;
+  const float** rows_ = nullptr;  // [n_threads, max_rows]
+};
+
+/// Keeps the segment's newest window rows in the sequence's ring.
+void keep_window_rows(const Segment& segment, int layer, const LayerShape& shape, int window,
+                      const float* rows);
+
+}  // namespace varve

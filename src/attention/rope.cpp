@@ -1,0 +1,41 @@
+#include "attention/rope.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace varve {
+
+Rope::Rope(int rope_dim, double theta, const YarnScaling& yarn) {
+  const int n_pairs = rope_dim / 2;
+  // The pair that turns n times within the original context, as a fractional index.
+  const auto pair_of_turns = [&](double n) {
+    return rope_dim * std::log(yarn.original_max_position / (n * 2 * std::numbers::pi)) /
+           (2 * std::log(theta));
+  };
+  double low = 0, high = 0;
+  if (yarn.factor != 1) {
+    low = std::max(std::floor(pair_of_turns(yarn.beta_fast)), 0.0);
+    high = std::min(std::ceil(pair_of_turns(yarn.beta_slow)), rope_dim - 1.0);
+    if (low == high) high += 0.001;
+  }
+  for (int i = 0; i < n_pairs; ++i) {
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(rope_dim);
+    float f = 1.0f / std::pow(static_cast<float>(theta), exponent);
+    if (yarn.factor != 1) {
+      const auto ramp = static_cast<float>(std::clamp((i - low) / (high - low), 0.0, 1.0));
+      f = f / static_cast<float>(yarn.factor) * ramp + f * (1.0f - ramp);
+    }
+    frequencies_.push_back(f);
+  }
+}
+
+void Rope::angles(int pos, float* cos, float* sin) const {
+  for (size_t i = 0; i < frequencies_.size(); ++i) {
+    const float angle = static_cast<float>(pos) * frequencies_[i];
+    cos[i] = std::cos(angle);
+    sin[i] = std::sin(angle);
+  }
+}
+
+}  // namespace varve

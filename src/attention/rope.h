@@ -1,0 +1,33 @@
+// Rotary position embedding: the angles of one table of frequencies (spec 2.2).
+#pragma once
+
+#include <vector>
+
+namespace varve {
+
+/// YaRN context extension: pairs that turn slowly are slowed down by `factor`.
+struct YarnScaling {
+  double factor = 1;  // 1: off
+  double beta_fast = 32;
+  double beta_slow = 1;
+  int original_max_position = 65536;
+};
+
+class Rope {
+ public:
+  Rope() = default;
+  /// f_i = theta^(-2i / rope_dim), i < rope_dim / 2, then YaRN. Amplitude 1.
+  Rope(int rope_dim, double theta, const YarnScaling& yarn);
+
+  int rope_dim() const { return 2 * static_cast<int>(frequencies_.size()); }
+  const std::vector<float>& frequencies() const { return frequencies_; }
+
+  /// cos and sin [rope_dim / 2] of the angles at `pos`. The angle is one f32 product, as in the
+  /// official code: at a million tokens that is coarse, and what the model was trained with.
+  void angles(int pos, float* cos, float* sin) const;
+
+ private:
+  std::vector<float> frequencies_;
+};
+
+}  // namespace varve
