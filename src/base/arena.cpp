@@ -26,8 +26,8 @@ std::byte* ArenaBuilder::take_bytes(std::string_view part, size_t bytes) {
 Result<Arena> Arena::create(size_t bytes) {
   Arena arena;
   if (bytes == 0) return arena;
-  void* const at =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) {
     return fail(ErrorKind::internal, "cannot reserve {} bytes of memory: {}", bytes,
                 std::strerror(errno));

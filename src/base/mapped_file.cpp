@@ -23,7 +23,7 @@ struct Descriptor {
 Result<size_t> open_regular(const std::string& path, Descriptor& out) {
   out.fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (out.fd < 0) return bad_input("cannot open {}: {}", path, std::strerror(errno));
-  struct stat info {};
+  struct stat info{};
   if (fstat(out.fd, &info) != 0) return bad_input("cannot stat {}: {}", path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) return bad_input("{} is not a regular file", path);
   return static_cast<size_t>(info.st_size);

@@ -8,7 +8,9 @@
 namespace varve {
 namespace {
 
-std::string temporary(const char* name) { return testing::TempDir() + name; }
+std::string temporary(const char* name) {
+  return testing::TempDir() + name;
+}
 
 TEST(MappedFile, MapsWhatWasWritten) {
   const std::string path = temporary("mapped_file_test.bin");

@@ -47,21 +47,21 @@ size_t cgroup_left() {
   return kUnlimited;
 }
 
-size_t address_space_left() {
+}  // namespace
+
+size_t available_memory_bytes() {
+  return std::min(proc_kib("/proc/meminfo", "MemAvailable:", kUnlimited), cgroup_left());
+}
+
+size_t address_space_left_bytes() {
   rlimit limit{};
   if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
   const size_t used = proc_kib("/proc/self/status", "VmSize:", 0);
   return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 
-}  // namespace
-
-size_t available_memory_bytes() {
-  const size_t machine = proc_kib("/proc/meminfo", "MemAvailable:", kUnlimited);
-  const size_t least = std::min({machine, cgroup_left(), address_space_left()});
-  return least == kUnlimited ? 0 : least;
+size_t peak_resident_bytes() {
+  return proc_kib("/proc/self/status", "VmHWM:", 0);
 }
-
-size_t peak_resident_bytes() { return proc_kib("/proc/self/status", "VmHWM:", 0); }
 
 }  // namespace varve

@@ -5,9 +5,13 @@
 
 namespace varve {
 
-/// Bytes that can be allocated now without swapping: the least of what the machine has available,
-/// what the cgroup leaves and what RLIMIT_AS leaves. 0 where nothing can be read.
+/// Bytes that can be used now without swapping: the lesser of what the machine has available and
+/// what the cgroup leaves. The largest size_t where nothing can be read.
 size_t available_memory_bytes();
+
+/// Bytes that RLIMIT_AS lets this process map in addition to what it has mapped. The largest
+/// size_t without a limit.
+size_t address_space_left_bytes();
 
 /// Peak resident set of this process so far, in bytes (VmHWM).
 size_t peak_resident_bytes();

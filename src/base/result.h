@@ -26,9 +26,12 @@ struct Error {
 /// Exit codes of the program: 0 done, 1 internal, 2 usage, 3 bad input.
 inline int exit_code(const Error& error) {
   switch (error.kind) {
-    case ErrorKind::usage: return 2;
-    case ErrorKind::bad_input: return 3;
-    case ErrorKind::internal: break;
+    case ErrorKind::usage:
+      return 2;
+    case ErrorKind::bad_input:
+      return 3;
+    case ErrorKind::internal:
+      break;
   }
   return 1;
 }
@@ -59,14 +62,14 @@ tl::unexpected<Error> usage_error(fmt::format_string<Args...> format, Args&&... 
 /// VARVE_TRY(auto x, f()): x = the value of f(), or return its error from the calling function.
 #define VARVE_TRY(declaration, expression) \
   VARVE_TRY_IMPL(VARVE_CONCAT(varve_try_, __LINE__), declaration, expression)
-#define VARVE_TRY_IMPL(temporary, declaration, expression)              \
-  auto temporary = (expression);                                        \
+#define VARVE_TRY_IMPL(temporary, declaration, expression)                           \
+  auto temporary = (expression);                                                     \
   if (!temporary) return tl::unexpected<varve::Error>(std::move(temporary).error()); \
   declaration = std::move(*temporary)
 
 /// VARVE_CHECKED(f()): return the error of f(), if it has one.
-#define VARVE_CHECKED(expression)                                                 \
-  do {                                                                            \
-    auto varve_checked = (expression);                                            \
+#define VARVE_CHECKED(expression)                                                              \
+  do {                                                                                         \
+    auto varve_checked = (expression);                                                         \
     if (!varve_checked) return tl::unexpected<varve::Error>(std::move(varve_checked).error()); \
   } while (false)

@@ -18,11 +18,7 @@ void pause() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int n_threads) : n_threads_(std::max(1, n_threads)) {
-  for (int thread = 1; thread < n_threads_; ++thread) {
-    threads_.emplace_back([this, thread] { work(thread); });
-  }
-}
+ThreadPool::ThreadPool(int n_threads) : n_threads_(std::max(1, n_threads)) {}
 
 ThreadPool::~ThreadPool() {
   {
@@ -49,6 +45,9 @@ void ThreadPool::run_erased(int n_items, void* context, Call call) {
   if (n_threads_ == 1 || n_items == 1) {
     claim_items(0);
     return;
+  }
+  for (int thread = static_cast<int>(threads_.size()) + 1; thread < n_threads_; ++thread) {
+    threads_.emplace_back([this, thread] { work(thread); });
   }
   n_working_.store(n_threads_ - 1, std::memory_order_relaxed);
   generation_.fetch_add(1);

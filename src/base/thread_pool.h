@@ -17,7 +17,8 @@ namespace varve {
 
 class ThreadPool {
  public:
-  /// A team of `n_threads` >= 1, the caller of run() included.
+  /// A team of `n_threads` >= 1, the caller of run() included. The others start with the first
+  /// loop: a pool that only plans costs nothing.
   explicit ThreadPool(int n_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -30,10 +31,9 @@ class ThreadPool {
   template <class Body>
   void run(int n_items, Body&& body) {
     using Plain = std::remove_reference_t<Body>;
-    run_erased(n_items, const_cast<void*>(static_cast<const void*>(std::addressof(body))),
-               [](void* context, int item, int thread) {
-                 (*static_cast<Plain*>(context))(item, thread);
-               });
+    run_erased(
+        n_items, const_cast<void*>(static_cast<const void*>(std::addressof(body))),
+        [](void* context, int item, int thread) { (*static_cast<Plain*>(context))(item, thread); });
   }
 
  private:

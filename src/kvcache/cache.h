@@ -21,7 +21,7 @@
 namespace varve {
 
 struct CacheOptions {
-  PoolFormats formats;
+  PoolFormats formats = {};
   int ctx_tokens = 0;     // of each sequence, at most
   int n_sequences = 1;    // alive at once
   int resume_points = 4;  // kept per sequence at most; position 0 needs none

@@ -33,7 +33,7 @@ struct LayerShape {
 };
 
 struct CacheShape {
-  std::vector<LayerShape> layers;
+  std::vector<LayerShape> layers = {};
   int window = 0;  // tokens that every layer keeps whole
 };
 

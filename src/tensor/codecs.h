@@ -20,7 +20,9 @@ inline uint16_t bf16_from_f32(float value) {
   return static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
 }
 
-inline float round_to_bf16(float value) { return f32_from_bf16(bf16_from_f32(value)); }
+inline float round_to_bf16(float value) {
+  return f32_from_bf16(bf16_from_f32(value));
+}
 
 inline float f32_from_f16(uint16_t bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
@@ -75,7 +77,9 @@ inline constexpr std::array<float, 16> kE2m1Values = {0.0f,  0.5f,  1.0f,  1.5f,
                                                       4.0f,  6.0f,  -0.0f, -0.5f, -1.0f, -1.5f,
                                                       -2.0f, -3.0f, -4.0f, -6.0f};
 
-inline float f32_from_e2m1(uint8_t nibble) { return kE2m1Values[nibble & 15]; }
+inline float f32_from_e2m1(uint8_t nibble) {
+  return kE2m1Values[nibble & 15];
+}
 
 /// Saturates at +-6; a tie goes to the even code. NaN becomes code 7 (6.0).
 inline uint8_t e2m1_from_f32(float value) {

@@ -37,9 +37,10 @@ TEST(Codecs, E4m3EncodesToTheNearest) {
     const float below = f32_from_e4m3(static_cast<uint8_t>(code - 1));
     for (float t : {0.25f, 0.5f, 0.75f}) {
       const float between = below + (value - below) * t;
-      EXPECT_EQ(e4m3_from_f32(between), nearest_code(between, 0x7F, [](int c) {
-                  return f32_from_e4m3(static_cast<uint8_t>(c));
-                })) << between;
+      EXPECT_EQ(
+          e4m3_from_f32(between),
+          nearest_code(between, 0x7F, [](int c) { return f32_from_e4m3(static_cast<uint8_t>(c)); }))
+          << between;
     }
   }
   EXPECT_EQ(e4m3_from_f32(1e9f), 0x7E);

@@ -19,13 +19,19 @@ constexpr std::array kTypes = {
     Row{DType::i64, "I64", 8},
 };
 
-const Row& row(DType type) { return kTypes[static_cast<size_t>(type)]; }
+const Row& row(DType type) {
+  return kTypes[static_cast<size_t>(type)];
+}
 
 }  // namespace
 
-size_t dtype_bytes(DType type) { return row(type).bytes; }
+size_t dtype_bytes(DType type) {
+  return row(type).bytes;
+}
 
-std::string_view dtype_name(DType type) { return row(type).name; }
+std::string_view dtype_name(DType type) {
+  return row(type).name;
+}
 
 std::optional<DType> dtype_from_safetensors(std::string_view name) {
   for (const Row& r : kTypes) {

@@ -62,16 +62,25 @@ struct Weight {
     };
     float value = 0;
     switch (type) {
-      case DType::f32: std::memcpy(&value, source + static_cast<size_t>(c) * 4, 4); break;
-      case DType::bf16: value = f32_from_bf16(load16()); break;
-      case DType::f16: value = f32_from_f16(load16()); break;
-      case DType::f8_e4m3: value = f32_from_e4m3(static_cast<uint8_t>(source[c])); break;
+      case DType::f32:
+        std::memcpy(&value, source + static_cast<size_t>(c) * 4, 4);
+        break;
+      case DType::bf16:
+        value = f32_from_bf16(load16());
+        break;
+      case DType::f16:
+        value = f32_from_f16(load16());
+        break;
+      case DType::f8_e4m3:
+        value = f32_from_e4m3(static_cast<uint8_t>(source[c]));
+        break;
       case DType::e2m1x2: {
         const auto byte = static_cast<uint8_t>(source[c / 2]);
         value = f32_from_e2m1(static_cast<uint8_t>(c % 2 == 0 ? byte & 15 : byte >> 4));
         break;
       }
-      default: break;
+      default:
+        break;
     }
     return value * scale(r, c);
   }

@@ -1,0 +1,212 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/cpu.h"
+#include "base/memory.h"
+
+namespace varve {
+namespace {
+
+Result<EngineOptions> checked(const Model& model, EngineOptions options) {
+  if (options.kernels == nullptr) {
+    VARVE_TRY(options.kernels, select_kernels(""));
+  }
+  if (options.n_threads == 0) options.n_threads = usable_cores();
+  if (options.n_threads < 1 || options.n_threads > 1024) {
+    return usage_error("--threads {}: expected 1 to 1024", options.n_threads);
+  }
+  if (options.ctx_tokens < 1) {
+    return usage_error("--ctx {}: expected at least 1 token", options.ctx_tokens);
+  }
+  if (options.ctx_tokens > model.max_position()) {
+    return usage_error("--ctx {}: the model was made for at most {} tokens", options.ctx_tokens,
+                       model.max_position());
+  }
+  if (options.chunk_tokens < 1 || options.chunk_tokens > 65536) {
+    return usage_error("--chunk {}: expected 1 to 65536 tokens", options.chunk_tokens);
+  }
+  if (options.n_sessions < 1 || options.n_sessions > kMaxLogitRows) {
+    return usage_error("{} sessions: expected 1 to {}", options.n_sessions, kMaxLogitRows);
+  }
+  // A step never holds more tokens than a context has.
+  options.chunk_tokens =
+      std::min(options.chunk_tokens, std::max(options.ctx_tokens, options.n_sessions));
+  return options;
+}
+
+double gib(size_t bytes) {
+  return static_cast<double>(bytes) / (1 << 30);
+}
+
+// What is left for a run whose arena and weights take this much: negative when it does not fit.
+bool fits(const MemoryPlan& plan) {
+  const size_t available = available_memory_bytes();
+  return plan.weight_bytes <= available && plan.arena_bytes <= available - plan.weight_bytes &&
+         plan.arena_bytes <= address_space_left_bytes();
+}
+
+// The largest context in whole blocks, below the one that does not fit, that does; 0 if none.
+int largest_context_that_fits(const Model& model, EngineOptions options) {
+  int low = 0, high = (options.ctx_tokens - 1) / kBlockTokens;
+  while (low < high) {
+    const int middle = low + (high - low + 1) / 2;
+    options.ctx_tokens = middle * kBlockTokens;
+    const auto plan = Engine::plan(model, options);
+    if (plan && fits(*plan)) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low * kBlockTokens;
+}
+
+tl::unexpected<Error> refuse(const Model& model, const EngineOptions& options,
+                             const MemoryPlan& plan) {
+  const size_t available = std::min(available_memory_bytes(), address_space_left_bytes());
+  const int context = largest_context_that_fits(model, options);
+  const std::string way_out =
+      context > 0 ? fmt::format("--ctx {} would fit", context)
+                  : std::string("no context fits: the weights alone leave too little");
+  return usage_error(
+      "--ctx {} needs {:.2f} GiB ({:.2f} GiB of weights, {:.2f} GiB of cache and scratch); "
+      "{:.2f} GiB are available; {}",
+      options.ctx_tokens, gib(plan.weight_bytes + plan.arena_bytes), gib(plan.weight_bytes),
+      gib(plan.arena_bytes), gib(available), way_out);
+}
+
+}  // namespace
+
+// Runs twice: over a dry builder to learn the size, then over the arena.
+void Engine::lay_out(ArenaBuilder& arena) {
+  runner_ = model_->bind(arena, *exec_,
+                         {.max_tokens = options_.chunk_tokens, .ctx_tokens = options_.ctx_tokens});
+  cache_->lay_out(arena);
+  const size_t n =
+      static_cast<size_t>(options_.n_sessions) * static_cast<size_t>(model_->vocab_size());
+  logits_ = arena.take<float>("logits", n);
+  step_logits_ = arena.take<float>("logits", n);
+}
+
+Result<MemoryPlan> Engine::plan(const Model& model, const EngineOptions& wanted) {
+  VARVE_TRY(const EngineOptions options, checked(model, wanted));
+  Engine dry_engine;
+  // Not owned: the dry engine does not outlive this call.
+  dry_engine.assemble(std::shared_ptr<const Model>(std::shared_ptr<void>(), &model), options);
+  ArenaBuilder dry;
+  dry_engine.lay_out(dry);
+  return MemoryPlan{dry.parts(), dry.bytes(), model.mapped_bytes()};
+}
+
+void Engine::assemble(std::shared_ptr<const Model> model, const EngineOptions& options) {
+  model_ = std::move(model);
+  options_ = options;
+  pool_ = std::make_unique<ThreadPool>(options.n_threads);
+  exec_ = std::make_unique<Exec>(*options.kernels, *pool_, options.products);
+  cache_ = std::make_unique<Cache>(model_->cache_shape(),
+                                   CacheOptions{.formats = options.formats,
+                                                .ctx_tokens = options.ctx_tokens,
+                                                .n_sequences = options.n_sessions,
+                                                .resume_points = options.resume_points});
+}
+
+Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model,
+                                               const EngineOptions& wanted) {
+  VARVE_TRY(const EngineOptions options, checked(*model, wanted));
+  VARVE_TRY(MemoryPlan memory, plan(*model, options));
+  if (!fits(memory)) return refuse(*model, options, memory);
+
+  std::unique_ptr<Engine> engine(new Engine);
+  engine->assemble(std::move(model), options);
+  engine->memory_ = std::move(memory);
+  VARVE_TRY(engine->arena_, Arena::create(engine->memory_.arena_bytes));
+  ArenaBuilder wet(engine->arena_.data());
+  engine->lay_out(wet);
+  if (wet.bytes() != engine->memory_.arena_bytes) {
+    return fail(ErrorKind::internal, "the arena was planned at {} bytes and takes {}",
+                engine->memory_.arena_bytes, wet.bytes());
+  }
+  const auto n_sessions = static_cast<size_t>(options.n_sessions);
+  engine->sessions_.assign(n_sessions, nullptr);
+  engine->batch_ids_.reserve(static_cast<size_t>(options.chunk_tokens));
+  engine->segments_.reserve(n_sessions);
+  engine->segment_slots_.reserve(n_sessions);
+  engine->logit_rows_.reserve(n_sessions);
+  return engine;
+}
+
+Engine::~Engine() = default;
+
+Result<Session> Engine::new_session() {
+  VARVE_TRY(Sequence sequence, cache_->new_sequence());
+  return adopt(std::move(sequence));
+}
+
+Result<Session> Engine::adopt(Sequence sequence) {
+  const auto free = std::find(sessions_.begin(), sessions_.end(), nullptr);
+  const auto slot = free - sessions_.begin();
+  return Session(this, static_cast<int>(slot), std::move(sequence),
+                 logits_ + slot * static_cast<std::ptrdiff_t>(model_->vocab_size()));
+}
+
+// Picks the tokens of the next step. Sessions take turns; each gets what is left of the chunk, but
+// never past a multiple of the resume interval, where a resume point is due.
+int Engine::schedule() {
+  batch_ids_.clear();
+  segments_.clear();
+  segment_slots_.clear();
+  logit_rows_.clear();
+  const int n_slots = static_cast<int>(sessions_.size());
+  int left = options_.chunk_tokens;
+  for (int i = 0; i < n_slots && left > 0; ++i) {
+    const int slot = (next_slot_ + i) % n_slots;
+    Session* const session = sessions_[static_cast<size_t>(slot)];
+    if (session == nullptr || session->n_pending() == 0) continue;
+    const int start = session->n_tokens();
+    const int interval = options_.resume_interval_tokens;
+    const int n = std::min({session->n_pending(), left, interval - start % interval});
+    const int32_t* const ids = session->pending_.data() + session->next_pending_;
+    segments_.push_back({&session->sequence_, static_cast<int>(batch_ids_.size()), n, start});
+    segment_slots_.push_back(slot);
+    batch_ids_.insert(batch_ids_.end(), ids, ids + n);
+    left -= n;
+  }
+  next_slot_ = (next_slot_ + 1) % n_slots;
+  return static_cast<int>(batch_ids_.size());
+}
+
+int Engine::step() {
+  const int n = schedule();
+  if (n == 0) return 0;
+  runner_->forward({.ids = batch_ids_, .segments = segments_, .probe = probe_});
+  postprocess();
+  return n;
+}
+
+void Engine::postprocess() {
+  const auto vocab = static_cast<size_t>(model_->vocab_size());
+  for (size_t i = 0; i < segments_.size(); ++i) {
+    const Segment& segment = segments_[i];
+    Session& session = *sessions_[static_cast<size_t>(segment_slots_[i])];
+    session.sequence_.commit({batch_ids_.data() + segment.first, static_cast<size_t>(segment.n)});
+    session.next_pending_ += static_cast<size_t>(segment.n);
+    if (session.n_tokens() % options_.resume_interval_tokens == 0) session.save_resume_point();
+    session.has_logits_ = session.n_pending() == 0;
+    if (!session.has_logits_) continue;
+    session.pending_.clear();
+    session.next_pending_ = 0;
+    logit_rows_.push_back(segment.first + segment.n - 1);
+  }
+  if (logit_rows_.empty()) return;
+  runner_->logits(logit_rows_, step_logits_);
+  size_t row = 0;
+  for (const int slot : segment_slots_) {
+    Session& session = *sessions_[static_cast<size_t>(slot)];
+    if (session.n_pending() > 0) continue;
+    std::copy_n(step_logits_ + row++ * vocab, vocab, session.logits_);
+  }
+}
+
+}  // namespace varve

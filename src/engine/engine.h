@@ -1,0 +1,154 @@
+// The engine: one model, one arena, and the only loop there is:
+//
+//     step() = schedule -> run -> postprocess
+//
+// A Session is a sequence of tokens that grows, forks and rewinds. Tokens given to a session wait
+// until step() runs them, in chunks, together with those of other sessions. What a session's logits
+// are never depends on that (law 1). One thread uses an engine and its sessions.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/arena.h"
+#include "base/thread_pool.h"
+#include "kernels/exec.h"
+#include "kvcache/cache.h"
+#include "models/model.h"
+
+namespace varve {
+
+struct EngineOptions {
+  int ctx_tokens = 4096;             // of each session, at most
+  int n_sessions = 1;                // alive at once, at most kMaxLogitRows
+  int chunk_tokens = 256;            // of one step, over all sessions
+  int n_threads = 0;                 // 0: one per usable core
+  const Kernels* kernels = nullptr;  // null: the fastest
+  Products products = Products::f32;
+  PoolFormats formats = {};
+  int resume_points = 4;              // kept per session
+  int resume_interval_tokens = 4096;  // a resume point at every multiple of it
+};
+
+/// Every byte that an engine takes, by part, found by a dry run of its own layout.
+struct MemoryPlan {
+  std::vector<ArenaPart> parts;
+  size_t arena_bytes = 0;   // sum of the parts
+  size_t weight_bytes = 0;  // mapped files
+};
+
+class Engine;
+
+class Session {
+ public:
+  Session(Session&& other) noexcept;
+  Session& operator=(Session&& other) noexcept;
+  ~Session();
+
+  /// Tokens that have been read.
+  int n_tokens() const { return sequence_.n_tokens(); }
+  std::span<const int32_t> ids() const { return sequence_.ids(); }
+  /// Tokens that wait for step().
+  int n_pending() const { return static_cast<int>(pending_.size() - next_pending_); }
+
+  /// Gives the session tokens to read and returns at once. Errors (usage): an id outside the
+  /// vocabulary, more tokens than the context holds; the session is then as it was.
+  Result<void> enqueue(std::span<const int32_t> ids);
+  /// enqueue, then step() until the tokens are read.
+  Result<void> append(std::span<const int32_t> ids);
+
+  /// Logits [vocab_size] after the last token read; empty before the first.
+  std::span<const float> logits() const;
+
+  /// A second session with the same past. Waiting tokens stay with this one.
+  Result<Session> fork() const;
+
+  /// Forgets all but the first n tokens; logits() are then those after token n - 1. Costs the
+  /// replay from the nearest resume point below.
+  Result<void> rewind(int n);
+
+  /// Makes the present position one that rewind() reaches at no cost.
+  void save_resume_point() { sequence_.save_resume_point(); }
+  std::vector<int> resume_positions() const { return sequence_.resume_positions(); }
+  const Sequence& sequence() const { return sequence_; }
+
+ private:
+  friend class Engine;
+  Session(Engine* engine, int slot, Sequence sequence, float* logits);
+  void leave();
+
+  Engine* engine_ = nullptr;
+  Sequence sequence_;
+  std::vector<int32_t> pending_;
+  size_t next_pending_ = 0;
+  float* logits_ = nullptr;  // [vocab_size], the engine's
+  bool has_logits_ = false;
+  int slot_ = -1;
+};
+
+class Engine {
+ public:
+  /// What `options` would take, without taking it.
+  static Result<MemoryPlan> plan(const Model& model, const EngineOptions& options);
+
+  /// Errors (usage): options out of range; more memory than there is, with the numbers and the
+  /// nearest context that fits.
+  static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model,
+                                                const EngineOptions& options);
+  ~Engine();
+
+  Result<Session> new_session();
+
+  /// Runs one chunk of waiting tokens, of as many sessions as have some. Returns how many tokens
+  /// it read: 0 when nothing waits.
+  int step();
+
+  const Model& model() const { return *model_; }
+  const EngineOptions& options() const { return options_; }
+  const MemoryPlan& memory() const { return memory_; }
+  const Cache& cache() const { return *cache_; }
+  const Kernels& kernels() const { return *options_.kernels; }
+  int n_threads() const { return pool_->n_threads(); }
+  PartTimes& times() { return runner_->times(); }
+  Exec& exec() { return *exec_; }
+
+  /// Looks on at every step from now on; null ends it.
+  void set_probe(Probe* probe) { probe_ = probe; }
+
+  /// Logits of rows of the last step, at most kMaxLogitRows of them: [rows.size(), vocab_size].
+  void logits_of_rows(std::span<const int32_t> rows, float* out) { runner_->logits(rows, out); }
+
+ private:
+  friend class Session;
+  Engine() = default;
+  void assemble(std::shared_ptr<const Model> model, const EngineOptions& options);
+  void lay_out(ArenaBuilder& arena);
+  Result<Session> adopt(Sequence sequence);
+  int schedule();
+  void postprocess();
+
+  std::shared_ptr<const Model> model_;
+  EngineOptions options_;
+  MemoryPlan memory_;
+  Arena arena_;
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<Exec> exec_;
+  std::unique_ptr<Cache> cache_;
+  std::unique_ptr<Runner> runner_;
+  Probe* probe_ = nullptr;
+
+  std::vector<Session*> sessions_;  // by slot; null where none is alive
+  int next_slot_ = 0;               // whose turn it is
+  float* logits_ = nullptr;         // [n_sessions, vocab_size]
+  float* step_logits_ = nullptr;    // [n_sessions, vocab_size], rows of one step
+  std::vector<int32_t> batch_ids_;
+  std::vector<Segment> segments_;
+  std::vector<int> segment_slots_;
+  std::vector<int32_t> logit_rows_;
+};
+
+}  // namespace varve
