@@ -1,0 +1,171 @@
+#include "formats/safetensors.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <iterator>
+#include <map>
+#include <system_error>
+#include <utility>
+
+#include "formats/json_reader.h"
+
+namespace varve {
+namespace {
+
+constexpr std::string_view kIndexName = "model.safetensors.index.json";
+constexpr std::string_view kSingleName = "model.safetensors";
+
+bool exists(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
+std::string join(const std::string& directory, std::string_view name) {
+  return (std::filesystem::path(directory) / name).string();
+}
+
+// A shard lies beside its index: its name may not lead anywhere else.
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name != "." && name.find("..") == name.npos &&
+         name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
+}
+
+template <class T>
+auto lower_bound_by_name(const std::vector<T>& sorted, std::string_view name) {
+  return std::lower_bound(sorted.begin(), sorted.end(), name,
+                          [](const T& item, std::string_view n) { return item.name < n; });
+}
+
+template <class T>
+const T* find_by_name(const std::vector<T>& sorted, std::string_view name) {
+  const auto at = lower_bound_by_name(sorted, name);
+  return at == sorted.end() || at->name != name ? nullptr : &*at;
+}
+
+template <class T>
+void append(std::vector<T>& to, std::vector<T>&& from) {
+  to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+}
+
+}  // namespace
+
+Result<void> Checkpoint::add_file(const std::string& path) {
+  VARVE_TRY(MappedFile map, MappedFile::open(path));
+  VARVE_TRY(SafetensorsFile parsed, parse_safetensors(map.bytes(), path));
+  append(tensors_, std::move(parsed.tensors));
+  append(unread_, std::move(parsed.unread));
+  metadata_.merge(parsed.metadata);
+  maps_.push_back(std::move(map));
+  paths_.push_back(path);
+  return {};
+}
+
+Result<void> Checkpoint::sort_by_name() {
+  const auto by_name = [](const auto& a, const auto& b) { return a.name < b.name; };
+  std::sort(tensors_.begin(), tensors_.end(), by_name);
+  std::sort(unread_.begin(), unread_.end(), by_name);
+  const auto in_both = [this](const std::string& name, const std::string& a, const std::string& b) {
+    return bad_input("{}: expected tensor {} in one shard, found it in {} and {}", path_,
+                     in_quotes(name), a, b);
+  };
+  for (size_t i = 1; i < tensors_.size(); ++i) {
+    if (tensors_[i].name == tensors_[i - 1].name) {
+      return in_both(tensors_[i].name, tensors_[i - 1].file, tensors_[i].file);
+    }
+  }
+  for (size_t i = 0; i < unread_.size(); ++i) {
+    if (i > 0 && unread_[i].name == unread_[i - 1].name) {
+      return in_both(unread_[i].name, unread_[i - 1].file, unread_[i].file);
+    }
+    if (const TensorView* const other = find_by_name(tensors_, unread_[i].name)) {
+      return in_both(unread_[i].name, other->file, unread_[i].file);
+    }
+  }
+  return {};
+}
+
+Result<void> Checkpoint::add_shards(const std::string& index_path, const std::string& directory) {
+  VARVE_TRY(const JsonObject index, JsonObject::read(index_path));
+  VARVE_TRY(const JsonObject weight_map, index.object("weight_map"));
+  const std::vector<std::string> names = weight_map.keys();
+  std::vector<std::string> shards(names.size());  // shards[i] holds names[i]
+  std::map<std::string, size_t> first_tensor;     // of each shard, for messages
+  for (size_t i = 0; i < names.size(); ++i) {
+    VARVE_TRY(shards[i], weight_map.string(names[i]));
+    first_tensor.emplace(shards[i], i);
+  }
+  if (names.empty()) {
+    return bad_input("{}: field `weight_map`: expected at least one tensor, found none",
+                     index_path);
+  }
+  for (const auto& [shard, i] : first_tensor) {
+    if (!is_plain_name(shard)) {
+      return weight_map.wrong(names[i], "the name of a file in the directory of the index");
+    }
+    if (!exists(join(directory, shard))) {
+      return bad_input("{}: tensor {}: expected it in shard {}, found no such file", index_path,
+                       in_quotes(names[i]), in_quotes(shard));
+    }
+  }
+  for (const auto& [shard, i] : first_tensor) VARVE_CHECKED(add_file(join(directory, shard)));
+  VARVE_CHECKED(sort_by_name());
+  for (size_t i = 0; i < names.size(); ++i) {
+    const std::string expected = join(directory, shards[i]);
+    const TensorView* const view = find(names[i]);
+    const UnreadTensor* const unread = find_by_name(unread_, names[i]);
+    const std::string* const found =
+        view != nullptr ? &view->file : (unread != nullptr ? &unread->file : nullptr);
+    if (found == nullptr || *found != expected) {
+      return bad_input("{}: tensor {}: expected it in shard {}, found it in {}", index_path,
+                       in_quotes(names[i]), in_quotes(shards[i]),
+                       found == nullptr ? "none" : *found);
+    }
+  }
+  return {};
+}
+
+Result<Checkpoint> Checkpoint::open(const std::string& path) {
+  Checkpoint checkpoint;
+  checkpoint.path_ = path;
+  try {
+    std::error_code ignored;
+    if (!std::filesystem::is_directory(path, ignored)) {
+      VARVE_CHECKED(checkpoint.add_file(path));
+      return checkpoint;
+    }
+    const std::string index_path = join(path, kIndexName);
+    const std::string single_path = join(path, kSingleName);
+    if (exists(index_path)) {
+      VARVE_CHECKED(checkpoint.add_shards(index_path, path));
+    } else if (exists(single_path)) {
+      VARVE_CHECKED(checkpoint.add_file(single_path));
+    } else {
+      return bad_input("{}: expected {} or {} in this directory, found neither", path, kIndexName,
+                       kSingleName);
+    }
+    return checkpoint;
+  } catch (const std::exception& error) {
+    return fail(ErrorKind::internal, "cannot open {}: {}", path, error.what());
+  }
+}
+
+const TensorView* Checkpoint::find(std::string_view name) const {
+  return find_by_name(tensors_, name);
+}
+
+Result<const TensorView*> Checkpoint::get(std::string_view name) const {
+  if (const TensorView* const view = find(name)) return view;
+  if (const UnreadTensor* const unread = find_by_name(unread_, name)) {
+    return bad_input("{}: tensor {}: `dtype`: expected one of {}, found {}", unread->file,
+                     in_quotes(name), readable_dtypes(), unread->dtype);
+  }
+  return bad_input("{}: expected tensor {}, it is missing", path_, in_quotes(name));
+}
+
+size_t Checkpoint::mapped_bytes() const {
+  size_t total = 0;
+  for (const MappedFile& map : maps_) total += map.bytes().size();
+  return total;
+}
+
+}  // namespace varve

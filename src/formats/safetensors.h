@@ -1,0 +1,54 @@
+// The tensors of a checkpoint in safetensors files, mapped, never copied.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "base/result.h"
+#include "formats/safetensors_header.h"
+#include "tensor/view.h"
+
+namespace varve {
+
+/// Opening costs O(n log n) in the tensors and touches only headers. Types read: F32 BF16 F16
+/// F8_E4M3 F8_E8M0 I8 I32 I64. Tensors of the other published types (U8, BOOL, F64, ...) do not
+/// keep a checkpoint from opening: tensors() and find() leave them out and get() says why.
+class Checkpoint {
+ public:
+  /// `path` is one .safetensors file, or a directory with model.safetensors.index.json and its
+  /// shards, or with model.safetensors; where both are there the index is followed. A shard's
+  /// tensors that the index does not list are there too.
+  static Result<Checkpoint> open(const std::string& path);
+
+  /// Null for a name that is not there or whose type is not read. O(log n).
+  const TensorView* find(std::string_view name) const;
+  /// Never null: a tensor that is missing or not readable is a sentence.
+  Result<const TensorView*> get(std::string_view name) const;
+  /// Sorted by name. The views live as long as the checkpoint, wherever it is moved to.
+  const std::vector<TensorView>& tensors() const { return tensors_; }
+  const std::vector<UnreadTensor>& unread() const { return unread_; }
+  /// `__metadata__` of the file; of all shards together, where the first that has a key holds.
+  const Metadata& metadata() const { return metadata_; }
+
+  /// Bytes of all the files.
+  size_t mapped_bytes() const;
+  /// The paths of the mapped files, in the order of their names.
+  const std::vector<std::string>& files() const { return paths_; }
+
+ private:
+  Result<void> add_file(const std::string& path);
+  Result<void> add_shards(const std::string& index_path, const std::string& directory);
+  Result<void> sort_by_name();
+
+  std::string path_;
+  std::vector<std::string> paths_;
+  std::vector<MappedFile> maps_;
+  std::vector<TensorView> tensors_;
+  std::vector<UnreadTensor> unread_;
+  Metadata metadata_;
+};
+
+}  // namespace varve

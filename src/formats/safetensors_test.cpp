@@ -1,0 +1,156 @@
+#include "formats/safetensors.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+
+#include "formats/safetensors_test_bytes.h"
+
+namespace varve {
+namespace {
+
+class CheckpointTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = testing::TempDir() + "checkpoint_test";
+    std::filesystem::remove_all(directory_);
+    std::filesystem::create_directories(directory_);
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  void put(const std::string& name, const std::string& text) {
+    std::ofstream(directory_ + "/" + name, std::ios::binary) << text;
+  }
+  // A shard with one I8 [2] tensor of each name.
+  void put_shard(const std::string& name, const std::vector<std::string>& tensors,
+                 const std::string& dtype = "I8") {
+    std::string header = R"({"__metadata__":{"shard":")" + name + "\"}";
+    size_t at = 0;
+    for (const std::string& tensor : tensors) {
+      header += fmt::format(R"(,"{}":{{"dtype":"{}","shape":[2],"data_offsets":[{},{}]}})", tensor,
+                            dtype, at, at + 2);
+      at += 2;
+    }
+    put(name, safetensors_bytes(header + "}", at));
+  }
+  void put_index(const std::string& weight_map) {
+    put("model.safetensors.index.json", R"({"metadata":{},"weight_map":)" + weight_map + "}");
+  }
+  std::string error() {
+    auto checkpoint = Checkpoint::open(directory_);
+    return checkpoint ? "no error" : checkpoint.error().message;
+  }
+  void expect_error(const std::string& fragment) {
+    const std::string message = error();
+    EXPECT_NE(message.find(fragment), std::string::npos) << message;
+    EXPECT_NE(message.find(directory_), std::string::npos) << message;
+  }
+
+  std::string directory_;
+};
+
+TEST_F(CheckpointTest, OneFileByItsPathOrItsDirectory) {
+  put_shard("model.safetensors", {"b", "a"});
+  for (const std::string& path : {directory_, directory_ + "/model.safetensors"}) {
+    auto opened = Checkpoint::open(path);
+    ASSERT_TRUE(opened) << opened.error().message;
+    const Checkpoint checkpoint = std::move(*opened);
+    ASSERT_EQ(checkpoint.tensors().size(), 2u);
+    EXPECT_EQ(checkpoint.tensors()[0].name, "a");
+    EXPECT_EQ(static_cast<int>(checkpoint.find("a")->bytes[0]), 2);
+    EXPECT_EQ(checkpoint.find("c"), nullptr);
+    EXPECT_EQ(checkpoint.get("b").value(), checkpoint.find("b"));
+    EXPECT_EQ(checkpoint.get("c").error().message, path + ": expected tensor \"c\", it is missing");
+    EXPECT_EQ(checkpoint.metadata().at("shard"), "model.safetensors");
+  }
+}
+
+TEST_F(CheckpointTest, ShardsAreOneCheckpoint) {
+  put_shard("model.safetensors", {"other"});  // the index is preferred
+  put_shard("1.safetensors", {"c", "a"});
+  put_shard("2.safetensors", {"b", "unlisted"});
+  put_shard("3.safetensors", {"u"}, "U8");
+  put_index(R"({"a":"1.safetensors","b":"2.safetensors","c":"1.safetensors","u":"3.safetensors"})");
+  auto checkpoint = Checkpoint::open(directory_);
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_EQ(checkpoint->tensors().size(), 4u);
+  EXPECT_EQ(checkpoint->files().size(), 3u);
+  EXPECT_EQ(checkpoint->find("a")->file, directory_ + "/1.safetensors");
+  EXPECT_EQ(checkpoint->find("other"), nullptr);
+  EXPECT_EQ(checkpoint->metadata().at("shard"), "1.safetensors");
+  EXPECT_NE(checkpoint->get("u").error().message.find("found U8"), std::string::npos);
+}
+
+TEST_F(CheckpointTest, NothingThere) {
+  expect_error("expected model.safetensors.index.json or model.safetensors in this directory");
+  EXPECT_FALSE(Checkpoint::open(directory_ + "/none.safetensors"));
+}
+
+TEST_F(CheckpointTest, BadIndexes) {
+  put_shard("1.safetensors", {"a"});
+  put_shard("2.safetensors", {"b"});
+  put_shard("3.safetensors", {"a"});
+  put_shard("4.safetensors", {"a"}, "U8");
+  put("broken.safetensors", "x");
+  put("model.safetensors.index.json", "{");
+  expect_error("not JSON");
+  put("model.safetensors.index.json", "{}");
+  expect_error("field `weight_map`: expected an object, it is missing");
+  put_index("{}");
+  expect_error("expected at least one tensor");
+  put_index(R"({"a":7})");
+  expect_error("field `weight_map.a`: expected a string, found 7");
+  put_index(R"({"a":"5.safetensors"})");
+  expect_error(R"(tensor "a": expected it in shard "5.safetensors", found no such file)");
+  put_index(R"({"a":"2.safetensors"})");
+  expect_error(R"(tensor "a": expected it in shard "2.safetensors", found it in none)");
+  put_index(R"({"a":"1.safetensors","b":"1.safetensors","c":"2.safetensors"})");
+  expect_error("\"b\": expected it in shard \"1.safetensors\", found it in " + directory_ + "/2");
+  put_index(R"({"a":"1.safetensors","b":"3.safetensors"})");
+  expect_error(R"(expected tensor "a" in one shard, found it in )");
+  put_index(R"({"a":"1.safetensors","b":"4.safetensors"})");
+  expect_error(R"(expected tensor "a" in one shard, found it in )");
+  put_index(R"({"a":"broken.safetensors"})");
+  expect_error("broken.safetensors: expected at least 8 bytes");
+  for (const char* const shard : {"../1.safetensors", "sub/1.safetensors", "/etc/passwd", "..", ".",
+                                  "", R"(sub\\1.safetensors)", R"(1.safetensors\u0000)"}) {
+    put_index(fmt::format(R"({{"a":"{}"}})", shard));
+    expect_error("field `weight_map.a`: expected the name of a file in the directory of the index");
+  }
+  std::filesystem::create_directory(directory_ + "/folder");
+  put_index(R"({"a":"folder"})");
+  expect_error("folder");
+}
+
+TEST_F(CheckpointTest, ManyTensorsOpenFast) {
+  // As many as the largest published checkpoint has; a quadratic step would take minutes.
+  constexpr size_t kTensors = 145116;
+  constexpr size_t kShards = 8;
+  std::vector<std::vector<std::string>> names(kShards);
+  std::string weight_map = "{";
+  for (size_t i = 0; i < kTensors; ++i) {
+    const size_t shard = i % kShards;
+    names[shard].push_back(fmt::format("layers.{}.ffn.experts.{}.weight", i % 61, i));
+    weight_map +=
+        fmt::format(R"({}"{}":"{}.safetensors")", i == 0 ? "" : ",", names[shard].back(), shard);
+  }
+  for (size_t shard = 0; shard < kShards; ++shard) {
+    put_shard(fmt::format("{}.safetensors", shard), names[shard]);
+  }
+  put_index(weight_map + "}");
+  const auto start = std::chrono::steady_clock::now();
+  auto checkpoint = Checkpoint::open(directory_);
+  const auto taken = std::chrono::steady_clock::now() - start;
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_EQ(checkpoint->tensors().size(), kTensors);
+  EXPECT_NE(checkpoint->find(names[3][5]), nullptr);
+  EXPECT_LT(taken, std::chrono::seconds(20));
+  RecordProperty(
+      "open_ms",
+      static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(taken).count()));
+}
+
+}  // namespace
+}  // namespace varve
