@@ -1,0 +1,62 @@
+// varve: the program. See verbs.h for what it can do.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <string_view>
+
+#include "cli/verbs.h"
+
+namespace {
+
+using namespace varve;
+
+// Verbs that are part of the design and not of this version.
+constexpr std::array<std::string_view, 5> kNotYet = {"chat", "serve", "plan", "tune", "convert"};
+
+int run(int argc, char** argv) {
+  CLI::App app("varve runs language models with long contexts: the KV cache comes first.", "varve");
+  app.set_version_flag("--version", "varve 0.1.0");
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  cli::Action action;
+  cli::add_run(app, action);
+  cli::add_inspect(app, action);
+  cli::add_eval(app, action);
+  cli::add_bench(app, action);
+  cli::add_make_model(app, action);
+  app.footer(
+      "Exit codes: 0 done, 1 internal failure, 2 usage, 3 bad input.\n"
+      "VARVE_KERNELS=ref|simd|... forces a kernel set.");
+
+  if (argc > 1 && std::find(kNotYet.begin(), kNotYet.end(), argv[1]) != kNotYet.end()) {
+    fmt::print(stderr,
+               "varve: this version has no '{}'; it has run, inspect, eval, bench and "
+               "make-model\n",
+               argv[1]);
+    return 2;
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : 2;
+  }
+  const Result<void> done = action();
+  if (done) return 0;
+  fmt::print(stderr, "varve: {}\n", done.error().message);
+  return exit_code(done.error());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // A last line of defence: the libraries below may throw bad_alloc.
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "varve: %s\n", error.what());
+    return 1;
+  }
+}
