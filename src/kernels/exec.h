@@ -28,14 +28,16 @@ class Exec {
   Exec(const Kernels& kernels, ThreadPool& pool, Products products)
       : kernels_(kernels), pool_(pool), products_(products) {}
 
-  /// Takes one workspace a thread, and room to round inputs to bf16: `max_inputs` floats, the
+  /// Takes one workspace a thread, and room to round inputs to bf16: `max_inputs` values, the
   /// most that the inputs of one call of linear() hold.
   void lay_out(ArenaBuilder& arena, size_t max_inputs);
 
   const Kernels& ops() const { return kernels_; }
   ThreadPool& pool() { return pool_; }
   Products products() const { return products_; }
-  float* workspace(int thread) { return workspace_ + static_cast<size_t>(thread) * kWorkspaceFloats; }
+  float* workspace(int thread) {
+    return workspace_ + static_cast<size_t>(thread) * kWorkspaceFloats;
+  }
 
   /// y = x weight^T for dense x [n_tokens, n_cols] and y [n_tokens, n_rows].
   void linear(const Weight& weight, const float* x, int n_tokens, float* y);
@@ -60,7 +62,7 @@ class Exec {
   ThreadPool& pool_;
   Products products_;
   float* workspace_ = nullptr;
-  float* rounded_ = nullptr;
+  uint16_t* rounded_ = nullptr;  // bf16
   size_t max_inputs_ = 0;
 };
 

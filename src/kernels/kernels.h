@@ -31,6 +31,19 @@ struct LinearArgs {
   float* workspace;  // kWorkspaceFloats of this thread
 };
 
+/// linear() over inputs that were rounded to bf16. Products are exact, sums f32. Weights of f8,
+/// e2m1 and bf16 under power-of-two scales are bf16 numbers too; others enter as f32.
+struct LinearBf16Args {
+  const Weight* weight;
+  int row_begin, row_end;
+  const uint16_t* x;  // [n_tokens, n_cols] bf16, rows x_stride values apart
+  size_t x_stride;
+  int n_tokens;
+  float* y;  // [n_tokens, n_rows], rows y_stride floats apart
+  size_t y_stride;
+  float* workspace;  // kWorkspaceFloats of this thread
+};
+
 /// One query's attention over the rows it may see, K = V (spec 4.4): per head h
 ///   s_k = scale * (q_h . row_k),  m = max_k s_k,
 ///   out_h = sum_k exp(s_k - m) row_k / (sum_k exp(s_k - m) + exp(sink_h - m)).
@@ -82,10 +95,12 @@ struct HcCoefficientsArgs {
   float* comb;  // [hc, hc], row j = from stream, column k = to stream
 };
 
-/// Floats of workspace that each thread hands to an op.
+/// Floats of workspace that each thread hands to an op, on a cache line's start.
 inline constexpr size_t kWorkspaceFloats = size_t{1} << 18;
 /// Rows of one step of the running softmax.
 inline constexpr int kAttendTile = 64;
+/// Dimensions of an attention head at most; checked when a model is loaded.
+inline constexpr int kMaxHeadDim = 2048;
 /// Residual streams at most; checked when a model is loaded.
 inline constexpr int kMaxStreams = 64;
 /// Columns of a weight at most; checked when a model is loaded.
@@ -96,6 +111,7 @@ struct Kernels {
   std::string_view description;  // for people, e.g. the instruction set in use
 
   void (*linear)(const LinearArgs&);
+  void (*linear_bf16)(const LinearBf16Args&);
   void (*attend)(const AttendArgs&);
   void (*index_scores)(const IndexScoresArgs&);
   void (*pool)(const PoolArgs&);

@@ -27,6 +27,20 @@ void linear(const LinearArgs& a) {
   }
 }
 
+void linear_bf16(const LinearBf16Args& a) {
+  const int n_cols = a.weight->n_cols;
+  float* const row = a.workspace;  // [n_cols]
+  for (int r = a.row_begin; r < a.row_end; ++r) {
+    decode_row(*a.weight, r, {row, static_cast<size_t>(n_cols)});
+    for (int t = 0; t < a.n_tokens; ++t) {
+      const uint16_t* const x = a.x + static_cast<size_t>(t) * a.x_stride;
+      float sum = 0;
+      for (int c = 0; c < n_cols; ++c) sum += row[c] * f32_from_bf16(x[c]);
+      a.y[static_cast<size_t>(t) * a.y_stride + static_cast<size_t>(r)] = sum;
+    }
+  }
+}
+
 void attend(const AttendArgs& a) {
   const auto dim = static_cast<size_t>(a.head_dim);
   float* const sum_values = a.workspace;  // [head_dim]
@@ -118,7 +132,9 @@ void swiglu(const float* gate, const float* up, int n, float limit, float scale,
   }
 }
 
-float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+float sigmoid(float x) {
+  return 1.0f / (1.0f + std::exp(-x));
+}
 
 void hc_coefficients(const HcCoefficientsArgs& a) {
   const int hc = a.hc;
@@ -164,8 +180,8 @@ void hc_collapse(const float* streams, const float* pre, int hc, int dim, float*
   for (int d = 0; d < dim; ++d) {
     float sum = 0;
     for (int j = 0; j < hc; ++j) {
-      sum += pre[j] * streams[static_cast<size_t>(j) * static_cast<size_t>(dim) +
-                              static_cast<size_t>(d)];
+      sum += pre[j] *
+             streams[static_cast<size_t>(j) * static_cast<size_t>(dim) + static_cast<size_t>(d)];
     }
     y[d] = sum;
   }
@@ -198,6 +214,7 @@ const Kernels& ref_kernels() {
       .name = "ref",
       .description = "plain loops",
       .linear = linear,
+      .linear_bf16 = linear_bf16,
       .attend = attend,
       .index_scores = index_scores,
       .pool = pool,

@@ -5,12 +5,14 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/simd.h"
 
 namespace varve {
 
 std::span<const Kernels* const> available_kernels() {
   static const std::vector<const Kernels*> sets = [] {
     std::vector<const Kernels*> found = {&ref_kernels()};
+    if (!simd_kernels().empty()) found.push_back(simd_kernels().front());
     return found;
   }();
   return sets;

@@ -1,0 +1,309 @@
+// Linear layers of every kernel set: right, equal under every split, and inside their memory.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <string>
+#include <vector>
+
+#include "base/arena.h"
+#include "kernels/compare.h"
+#include "kernels/exec.h"
+#include "kernels/test_data.h"
+#include "kernels/test_sets.h"
+
+namespace varve {
+namespace {
+
+std::string text(const Kernels& set, const WeightShape& s, int n_tokens) {
+  return fmt::format("{} ({}) {} [{}, {}] scales {}x{} of {} first_row {} tokens {}", set.name,
+                     set.description, dtype_name(s.type), s.n_rows, s.n_cols, s.scale_rows,
+                     s.scale_cols, dtype_name(s.scale_type), s.first_row, n_tokens);
+}
+
+class Workspace {
+ public:
+  float* get() { return lines_.front().values; }
+
+ private:
+  struct alignas(64) Line {
+    float values[16];
+  };
+  std::vector<Line> lines_ = std::vector<Line>(kWorkspaceFloats / 16);
+};
+
+// Both ops over the same inputs, called alike.
+struct Inputs {
+  GuardedBytes x, x_bf16;
+  size_t stride;
+};
+
+Inputs random_inputs(Rng& rng, int n_tokens, int n_cols, bool bf16_values) {
+  const auto n = static_cast<size_t>(n_tokens) * static_cast<size_t>(n_cols);
+  Inputs in{random_floats(rng, n), GuardedBytes(n * 2), static_cast<size_t>(n_cols)};
+  for (size_t i = 0; i < n; ++i) {
+    float& value = in.x.as<float>()[i];
+    if (bf16_values) value = round_to_bf16(value);
+    in.x_bf16.as<uint16_t>()[i] = bf16_from_f32(value);
+  }
+  return in;
+}
+
+void call(const Kernels& set, bool bf16, const Weight& w, int begin, int end, const Inputs& in,
+          int first_token, int n_tokens, float* y, float* workspace) {
+  const size_t offset = static_cast<size_t>(first_token) * in.stride;
+  const auto y_stride = static_cast<size_t>(w.n_rows);
+  y += static_cast<size_t>(first_token) * y_stride;
+  if (bf16) {
+    set.linear_bf16({&w, begin, end, in.x_bf16.as<uint16_t>() + offset, in.stride, n_tokens, y,
+                     y_stride, workspace});
+  } else {
+    set.linear(
+        {&w, begin, end, in.x.as<float>() + offset, in.stride, n_tokens, y, y_stride, workspace});
+  }
+}
+
+void check(const WeightShape& shape, int n_tokens) {
+  Rng rng(static_cast<uint64_t>(shape.n_cols * 131 + n_tokens));
+  const OwnedWeight owned = random_weight(rng, shape);
+  const Weight& w = owned.weight;
+  static Workspace workspace;
+  const auto n_rows = static_cast<size_t>(w.n_rows);
+  const size_t n = n_rows * static_cast<size_t>(n_tokens);
+  for (const bool bf16 : {false, true}) {
+    const Inputs in = random_inputs(rng, n_tokens, w.n_cols, bf16);
+    std::vector<double> want(n);
+    std::vector<float> row(static_cast<size_t>(w.n_cols));
+    for (size_t r = 0; r < n_rows; ++r) {
+      decode_row(w, static_cast<int>(r), row);
+      for (size_t t = 0; t < static_cast<size_t>(n_tokens); ++t) {
+        for (size_t c = 0; c < row.size(); ++c) {
+          want[t * n_rows + r] += static_cast<double>(row[c]) *
+                                  static_cast<double>(in.x.as<float>()[t * in.stride + c]);
+        }
+      }
+    }
+    std::vector<float> fused;  // of the first set with fused multiply-add
+    for (const Kernels* set : test_sets()) {
+      SCOPED_TRACE(text(*set, shape, n_tokens) + (bf16 ? " bf16" : " f32"));
+      GuardedBytes y(n * sizeof(float));
+      call(*set, bf16, w, 0, w.n_rows, in, 0, n_tokens, y.as<float>(), workspace.get());
+      const Comparison error = compare(y.as<float>(), want.data(), n);
+      ASSERT_TRUE(error.within(1e-4)) << error.text();
+      // Rows and tokens in uneven parts.
+      std::vector<float> parts(n);
+      for (int begin = 0, step = 1; begin < w.n_rows; begin += step, step = step % 5 + 1) {
+        const int end = std::min(begin + step, w.n_rows);
+        for (int t = 0, count = 1; t < n_tokens; t += count, count = count % 3 + 1) {
+          call(*set, bf16, w, begin, end, in, t, std::min(count, n_tokens - t), parts.data(),
+               workspace.get());
+        }
+      }
+      ASSERT_EQ(std::memcmp(parts.data(), y.as<float>(), n * sizeof(float)), 0);
+      // A slice of the rows is the same rows.
+      const int skip = w.n_rows / 2;
+      const Weight slice = w.rows(skip, w.n_rows - skip);
+      std::vector<float> sliced(n);
+      call(*set, bf16, slice, 0, slice.n_rows, in, 0, 1, sliced.data(), workspace.get());
+      for (int r = 0; r < slice.n_rows; ++r) {
+        ASSERT_EQ(sliced[static_cast<size_t>(r)], y.as<float>()[skip + r]) << r;
+      }
+      if (set->name == "simd" && set->description != "SSE4") {
+        if (fused.empty()) fused.assign(y.as<float>(), y.as<float>() + n);
+        ASSERT_EQ(std::memcmp(fused.data(), y.as<float>(), n * sizeof(float)), 0);
+      }
+    }
+  }
+}
+
+constexpr int kColumns[] = {1, 3, 15, 16, 17, 31, 33, 64, 100, 127, 128, 192, 257, 512, 1000};
+
+TEST(Linear, AllTypesAtOddWidths) {
+  for (const DType type : {DType::f32, DType::bf16, DType::f16, DType::f8_e4m3, DType::e2m1x2}) {
+    for (const int n_cols : kColumns) {
+      check({.type = type, .n_rows = 9, .n_cols = n_cols}, 8);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST(Linear, ScaleBlocks) {
+  struct Blocks {
+    int rows, cols, first_row;
+  };
+  for (const DType type : {DType::f8_e4m3, DType::e2m1x2, DType::bf16, DType::f32}) {
+    for (const DType scale_type : {DType::f8_e8m0, DType::f32}) {
+      for (const Blocks b : {Blocks{128, 128, 0}, Blocks{128, 128, 125}, Blocks{1, 32, 3},
+                             Blocks{1, 16, 0}, Blocks{3, 5, 4}, Blocks{2, 48, 1}}) {
+        for (const int n_cols : {1, 17, 33, 100, 128, 257, 1000}) {
+          check({.type = type,
+                 .n_rows = 9,
+                 .n_cols = n_cols,
+                 .scale_rows = b.rows,
+                 .scale_cols = b.cols,
+                 .scale_type = scale_type,
+                 .first_row = b.first_row},
+                8);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+TEST(Linear, LongRowsAndManyTokens) {
+  const WeightShape f8{.type = DType::f8_e4m3,
+                       .n_rows = 37,
+                       .n_cols = 4096,
+                       .scale_rows = 128,
+                       .scale_cols = 128,
+                       .first_row = 120};
+  const WeightShape e2m1{
+      .type = DType::e2m1x2, .n_rows = 37, .n_cols = 2080, .scale_rows = 1, .scale_cols = 32};
+  for (const int n_tokens : {1, 7, 13}) {
+    check(f8, n_tokens);
+    check(e2m1, n_tokens);
+    check({.type = DType::bf16, .n_rows = 37, .n_cols = 3001}, n_tokens);
+    if (HasFatalFailure()) return;
+  }
+  // More tokens than any block of them.
+  check(
+      {.type = DType::f8_e4m3, .n_rows = 35, .n_cols = 1100, .scale_rows = 128, .scale_cols = 128},
+      301);
+}
+
+// One column: y is the decoded value itself. Every code under every e8m0 scale, the extremes and
+// NaN included.
+TEST(Linear, DecodesEveryCodeUnderEveryScale) {
+  static Workspace workspace;
+  for (const DType type : {DType::f8_e4m3, DType::e2m1x2}) {
+    const int n_codes = type == DType::f8_e4m3 ? 256 : 16;
+    std::vector<uint8_t> codes(static_cast<size_t>(n_codes));
+    for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i);
+    for (int scale = 0; scale < 256; ++scale) {
+      const auto scale_byte = static_cast<std::byte>(scale);
+      Weight w{.type = type, .n_rows = n_codes, .n_cols = 1};
+      w.data = reinterpret_cast<const std::byte*>(codes.data());
+      w.row_bytes = 1;
+      w.scales = &scale_byte;
+      w.scale_rows = n_codes;
+      w.scale_row_bytes = 1;
+      for (const Kernels* set : test_sets()) {
+        for (const int n_tokens : {1, 2}) {
+          const float x[2] = {1, 1};
+          const uint16_t x_bf16[2] = {0x3F80, 0x3F80};
+          std::vector<float> y(codes.size() * 2), y_bf16(codes.size() * 2);
+          set->linear({&w, 0, n_codes, x, 1, n_tokens, y.data(), codes.size(), workspace.get()});
+          set->linear_bf16(
+              {&w, 0, n_codes, x_bf16, 1, n_tokens, y_bf16.data(), codes.size(), workspace.get()});
+          for (int r = 0; r < n_codes; ++r) {
+            if (type == DType::f8_e4m3 && (r & 0x7F) == 0x7F) continue;
+            const float want = w.at(r, 0);
+            for (const float got : {y[static_cast<size_t>(r)], y_bf16[static_cast<size_t>(r)]}) {
+              if (std::isnan(want) ? std::isnan(got) : want == got) continue;
+              FAIL() << set->name << " " << set->description << " " << dtype_name(type) << " code "
+                     << r << " scale byte " << scale << " got " << got << " want " << want;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// The same inside of vectors: one-hot inputs pick every column.
+TEST(Linear, DecodesEveryCodeInEveryLane) {
+  static Workspace workspace;
+  constexpr int kCols = 64;
+  const Inputs in = [] {
+    Inputs one_hot{GuardedBytes(kCols * kCols * 4), GuardedBytes(kCols * kCols * 2), kCols};
+    for (size_t t = 0; t < kCols; ++t) {
+      one_hot.x.as<float>()[t * kCols + t] = 1;
+      one_hot.x_bf16.as<uint16_t>()[t * kCols + t] = 0x3F80;
+    }
+    return one_hot;
+  }();
+  for (const DType type : {DType::f8_e4m3, DType::e2m1x2}) {
+    const bool f8 = type == DType::f8_e4m3;
+    const size_t row_bytes = f8 ? kCols : kCols / 2;
+    std::vector<uint8_t> codes(256 * row_bytes);
+    for (size_t r = 0; r < 256; ++r) {
+      for (size_t c = 0; c < row_bytes; ++c) {
+        auto code = static_cast<uint8_t>(r + 5 * c);
+        if (f8 && (code & 0x7F) == 0x7F) code = 0;
+        codes[r * row_bytes + c] = code;
+      }
+    }
+    for (const int scale : {1, 9, 10, 27, 64, 100, 120, 127, 130, 200, 227, 228, 236}) {
+      const std::vector<uint8_t> scales(256 * 2, static_cast<uint8_t>(scale));
+      Weight w{.type = type, .n_rows = 256, .n_cols = kCols};
+      w.data = reinterpret_cast<const std::byte*>(codes.data());
+      w.row_bytes = row_bytes;
+      w.scales = reinterpret_cast<const std::byte*>(scales.data());
+      w.scale_cols = 32;
+      w.scale_row_bytes = 2;
+      for (const Kernels* set : test_sets()) {
+        for (const bool bf16 : {false, true}) {
+          std::vector<float> many(256 * kCols), single(256 * kCols);
+          call(*set, bf16, w, 0, 256, in, 0, kCols, many.data(), workspace.get());
+          for (int t = 0; t < kCols; ++t) {
+            call(*set, bf16, w, 0, 256, in, t, 1, single.data(), workspace.get());
+          }
+          for (int r = 0; r < 256; ++r) {
+            for (int c = 0; c < kCols; ++c) {
+              const auto at = static_cast<size_t>(c * 256 + r);
+              ASSERT_EQ(many[at], w.at(r, c))
+                  << set->name << " " << set->description << " bf16 " << bf16 << " row " << r
+                  << " col " << c << " scale " << scale;
+              ASSERT_EQ(single[at], many[at]);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Exec, ThreadsAndBatchesDoNotChangeABit) {
+  Rng rng(7);
+  const OwnedWeight a = random_weight(
+      rng,
+      {.type = DType::f8_e4m3, .n_rows = 300, .n_cols = 512, .scale_rows = 128, .scale_cols = 128});
+  const OwnedWeight b = random_weight(rng, {.type = DType::bf16, .n_rows = 77, .n_cols = 512});
+  constexpr int kTokens = 9;
+  const GuardedBytes x = random_floats(rng, kTokens * 512);
+  for (const Kernels* set : test_sets()) {
+    for (const Products products : {Products::f32, Products::bf16}) {
+      std::vector<float> first;
+      for (const int n_threads : {1, 2, 3}) {
+        for (const bool together : {true, false}) {
+          ThreadPool pool(n_threads);
+          Exec exec(*set, pool, products);
+          ArenaBuilder dry;
+          exec.lay_out(dry, kTokens * 512 * 2);
+          Arena arena = Arena::create(dry.bytes()).value();
+          ArenaBuilder builder(arena.data());
+          exec.lay_out(builder, kTokens * 512 * 2);
+          std::vector<float> y(kTokens * 377);
+          float* const ya = y.data();
+          float* const yb = ya + kTokens * 300;
+          if (together) {
+            const LinearJob jobs[] = {{&a.weight, x.as<float>(), 512, kTokens, ya, 300},
+                                      {&b.weight, x.as<float>(), 512, kTokens, yb, 77}};
+            exec.linear(jobs);
+          } else {
+            for (int t = 0; t < kTokens; ++t) {
+              exec.linear(a.weight, x.as<float>() + t * 512, 1, ya + t * 300);
+              exec.linear(b.weight, x.as<float>() + t * 512, 1, yb + t * 77);
+            }
+          }
+          if (first.empty()) first = y;
+          ASSERT_EQ(std::memcmp(first.data(), y.data(), y.size() * sizeof(float)), 0)
+              << set->name << " threads " << n_threads << " together " << together;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace varve

@@ -1,0 +1,332 @@
+// Every op but linear, of every kernel set: against ref in double-checked sizes, and equal under
+// every split.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "kernels/compare.h"
+#include "kernels/test_data.h"
+#include "kernels/test_sets.h"
+
+namespace varve {
+namespace {
+
+constexpr int kSizes[] = {1, 3, 15, 16, 17, 31, 33, 64, 100, 127, 128, 192, 257, 512};
+
+struct alignas(64) WorkspaceLine {
+  float values[16];
+};
+float* workspace() {
+  static std::vector<WorkspaceLine> lines(kWorkspaceFloats / 16);
+  return lines.front().values;
+}
+
+std::string name(const Kernels& set) {
+  return fmt::format("{} ({})", set.name, set.description);
+}
+
+void expect_close(const float* got, const float* want, size_t n, double relative) {
+  const Comparison error = compare(got, want, n);
+  ASSERT_TRUE(error.within(relative)) << error.text();
+}
+
+bool same(const float* a, const float* b, size_t n) {
+  return std::memcmp(a, b, n * sizeof(float)) == 0;
+}
+
+TEST(KernelSets, AreNamed) {
+  for (const Kernels* set : test_sets()) fmt::print("{}\n", name(*set));
+  EXPECT_TRUE(select_kernels("ref").has_value());
+  EXPECT_TRUE(select_kernels("").has_value());
+  EXPECT_FALSE(select_kernels("no such set").has_value());
+}
+
+void check_attend(int n_heads, int head_dim, int n_rows) {
+  Rng rng(static_cast<uint64_t>(n_heads * 7919 + head_dim * 31 + n_rows));
+  const auto dim = static_cast<size_t>(head_dim);
+  const size_t n = static_cast<size_t>(n_heads) * dim;
+  const GuardedBytes q = random_floats(rng, n),
+                     sinks = random_floats(rng, static_cast<size_t>(n_heads));
+  std::vector<GuardedBytes> memory;
+  std::vector<const float*> rows;
+  for (int k = 0; k < n_rows; ++k) {
+    memory.push_back(random_floats(rng, dim));
+    rows.push_back(memory.back().as<float>());
+  }
+  const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+  // In double.
+  std::vector<double> want(n);
+  for (size_t h = 0; h < static_cast<size_t>(n_heads); ++h) {
+    std::vector<double> score;
+    double most = -std::numeric_limits<double>::infinity();
+    for (const float* row : rows) {
+      double sum = 0;
+      for (size_t d = 0; d < dim; ++d) {
+        sum += static_cast<double>(q.as<float>()[h * dim + d]) * static_cast<double>(row[d]);
+      }
+      score.push_back(sum * static_cast<double>(scale));
+      most = std::max(most, score.back());
+    }
+    double total = std::exp(static_cast<double>(sinks.as<float>()[h]) - most);
+    for (size_t k = 0; k < rows.size(); ++k) {
+      const double p = std::exp(score[k] - most);
+      total += p;
+      for (size_t d = 0; d < dim; ++d) want[h * dim + d] += p * static_cast<double>(rows[k][d]);
+    }
+    for (size_t d = 0; d < dim; ++d) want[h * dim + d] /= total;
+  }
+  for (const Kernels* set : test_sets()) {
+    SCOPED_TRACE(fmt::format("{} heads {} dim {} rows {}", name(*set), n_heads, head_dim, n_rows));
+    GuardedBytes out(n * sizeof(float));
+    set->attend({q.as<float>(), n_heads, head_dim, rows.data(), n_rows, scale, sinks.as<float>(),
+                 out.as<float>(), workspace()});
+    const Comparison error = compare(out.as<float>(), want.data(), n);
+    ASSERT_TRUE(error.within(2e-5)) << error.text();
+    // Heads in parts, in place.
+    std::vector<float> parts(q.as<float>(), q.as<float>() + n);
+    for (int h = 0, step = 1; h < n_heads; h += step, step = step % 5 + 1) {
+      const int count = std::min(step, n_heads - h);
+      float* const at = parts.data() + static_cast<size_t>(h) * dim;
+      set->attend({at, count, head_dim, rows.data(), n_rows, scale, sinks.as<float>() + h, at,
+                   workspace()});
+    }
+    ASSERT_TRUE(same(parts.data(), out.as<float>(), n));
+  }
+}
+
+TEST(Attend, OddShapes) {
+  for (const int dim : kSizes) check_attend(5, dim, 70);
+  for (const int n_rows : {1, 2, 5, 63, 64, 65, 127, 128, 129, 200}) check_attend(3, 48, n_rows);
+  for (const int n_heads : {1, 2, 4, 7, 64, 65, 130}) check_attend(n_heads, 64, 67);
+  check_attend(2, 2048, 70);
+  check_attend(2, 2045, 70);
+}
+
+TEST(Attend, FarScoresAndSinks) {
+  // Scores that overflow exp, a maximum that moves in every tile, sinks that take everything.
+  constexpr int kRows = 200;
+  std::vector<float> values(kRows * 16);
+  std::vector<const float*> rows;
+  for (size_t k = 0; k < kRows; ++k) {
+    for (size_t d = 0; d < 16; ++d)
+      values[k * 16 + d] = static_cast<float>(k) + static_cast<float>(d);
+    rows.push_back(values.data() + k * 16);
+  }
+  const std::vector<float> q(3 * 16, 0.5f);
+  const float sinks[] = {-std::numeric_limits<float>::infinity(), 0, 1e6f};
+  std::vector<float> want(3 * 16);
+  for (const Kernels* set : test_sets()) {
+    SCOPED_TRACE(name(*set));
+    std::vector<float> out(3 * 16);
+    set->attend({q.data(), 3, 16, rows.data(), kRows, 1.0f, sinks, out.data(), workspace()});
+    if (set == test_sets().front()) want = out;
+    expect_close(out.data(), want.data(), out.size(), 1e-5);
+  }
+}
+
+TEST(IndexScores, OddShapesAndSplits) {
+  Rng rng(3);
+  for (const int dim : kSizes) {
+    for (const int n_heads : {1, 5, 6, 7, 64}) {
+      constexpr int kKeys = 150;
+      const auto d = static_cast<size_t>(dim);
+      const GuardedBytes q = random_floats(rng, static_cast<size_t>(n_heads) * d);
+      const GuardedBytes weights = random_floats(rng, static_cast<size_t>(n_heads));
+      const GuardedBytes keys = random_floats(rng, kKeys * d);
+      std::vector<double> want(kKeys);
+      for (size_t w = 0; w < kKeys; ++w) {
+        for (size_t h = 0; h < static_cast<size_t>(n_heads); ++h) {
+          double dot = 0;
+          for (size_t i = 0; i < d; ++i) {
+            dot += static_cast<double>(q.as<float>()[h * d + i]) *
+                   static_cast<double>(keys.as<float>()[w * d + i]);
+          }
+          want[w] += static_cast<double>(weights.as<float>()[h]) * std::max(0.0, dot);
+        }
+      }
+      for (const Kernels* set : test_sets()) {
+        SCOPED_TRACE(fmt::format("{} heads {} dim {}", name(*set), n_heads, dim));
+        GuardedBytes scores(kKeys * sizeof(float));
+        set->index_scores({q.as<float>(), weights.as<float>(), n_heads, dim, keys.as<float>(),
+                           kKeys, scores.as<float>()});
+        const Comparison error = compare(scores.as<float>(), want.data(), kKeys);
+        ASSERT_TRUE(error.within(1e-5)) << error.text();
+        std::vector<float> parts(kKeys);
+        for (int w = 0, step = 1; w < kKeys; w += step, step = step * 2 % 67 + 1) {
+          const int n = std::min(step, kKeys - w);
+          set->index_scores({q.as<float>(), weights.as<float>(), n_heads, dim,
+                             keys.as<float>() + static_cast<size_t>(w) * d, n, parts.data() + w});
+        }
+        ASSERT_TRUE(same(parts.data(), scores.as<float>(), kKeys));
+      }
+    }
+  }
+}
+
+TEST(Elementwise, AgreeWithReferenceAtEverySize) {
+  const Kernels& ref = ref_kernels();
+  Rng rng(5);
+  std::vector<int> sizes(std::begin(kSizes), std::end(kSizes));
+  sizes.push_back(4096);
+  for (const int size : sizes) {
+    const auto n = static_cast<size_t>(size);
+    const GuardedBytes x = random_floats(rng, n), y = random_floats(rng, n);
+    for (size_t i = 0; i < n; i += 7) x.as<float>()[i] *= 40.0f;  // beyond the clamp of swiglu
+    for (const Kernels* set : test_sets()) {
+      SCOPED_TRACE(fmt::format("{} n {}", name(*set), size));
+      GuardedBytes got(n * sizeof(float));
+      float* const out = got.as<float>();
+      std::vector<float> want(n);
+      for (const float* weight :
+           {static_cast<const float*>(nullptr), static_cast<const float*>(y.as<float>())}) {
+        set->rms_norm(x.as<float>(), weight, size, 1e-6f, out);
+        ref.rms_norm(x.as<float>(), weight, size, 1e-6f, want.data());
+        expect_close(out, want.data(), n, 1e-6);
+      }
+      EXPECT_NEAR(set->inverse_rms(x.as<float>(), size, 1e-6f),
+                  ref.inverse_rms(x.as<float>(), size, 1e-6f),
+                  1e-6f * ref.inverse_rms(x.as<float>(), size, 1e-6f));
+      for (const float limit : {0.0f, 7.0f}) {
+        set->swiglu(x.as<float>(), y.as<float>(), size, limit, 1.5f, out);
+        ref.swiglu(x.as<float>(), y.as<float>(), size, limit, 1.5f, want.data());
+        expect_close(out, want.data(), n, 1e-6);
+        // An element by itself is the same element.
+        for (size_t i = 0; i < n; i += 3) {
+          float one;
+          set->swiglu(x.as<float>() + i, y.as<float>() + i, 1, limit, 1.5f, &one);
+          ASSERT_EQ(one, out[i]) << i;
+        }
+      }
+      std::memcpy(out, y.as<float>(), n * sizeof(float));
+      set->add(out, x.as<float>(), size);
+      for (size_t i = 0; i < n; ++i) ASSERT_EQ(out[i], y.as<float>()[i] + x.as<float>()[i]);
+    }
+  }
+}
+
+TEST(Elementwise, SwigluOfExtremes) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float gate[] = {-200, -100, -89, -88, -0.0f, 0, 1e-30f, 88, 200, inf, nan, 1, -1e38f, 3};
+  const float up[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, nan, 2, inf};
+  constexpr int kCount = 14;
+  for (const Kernels* set : test_sets()) {
+    for (const float limit : {0.0f, 7.0f}) {
+      float got[kCount], want[kCount];
+      set->swiglu(gate, up, kCount, limit, 1, got);
+      ref_kernels().swiglu(gate, up, kCount, limit, 1, want);
+      SCOPED_TRACE(name(*set));
+      expect_close(got, want, kCount, 1e-6);
+    }
+  }
+}
+
+TEST(Rope, TurnsAndTurnsBack) {
+  Rng rng(11);
+  for (const int rope_dim : {2, 6, 16, 30, 32, 34, 64, 128}) {
+    const auto n = static_cast<size_t>(rope_dim);
+    const size_t stride = n + 5;
+    constexpr size_t kVectors = 4;
+    const GuardedBytes x = random_floats(rng, (kVectors - 1) * stride + n);
+    const size_t total = (kVectors - 1) * stride + n;
+    GuardedBytes cos(n / 2 * sizeof(float)), sin(n / 2 * sizeof(float));
+    for (size_t i = 0; i < n / 2; ++i) {
+      const float angle = 10 * rng.uniform();
+      cos.as<float>()[i] = std::cos(angle);
+      sin.as<float>()[i] = std::sin(angle);
+    }
+    for (const Kernels* set : test_sets()) {
+      SCOPED_TRACE(fmt::format("{} rope_dim {}", name(*set), rope_dim));
+      GuardedBytes got(total * sizeof(float));
+      std::memcpy(got.as<float>(), x.as<float>(), total * sizeof(float));
+      std::vector<float> want(x.as<float>(), x.as<float>() + total);
+      set->rope(got.as<float>(), kVectors, stride, rope_dim, cos.as<float>(), sin.as<float>(),
+                false);
+      ref_kernels().rope(want.data(), kVectors, stride, rope_dim, cos.as<float>(), sin.as<float>(),
+                         false);
+      expect_close(got.as<float>(), want.data(), total, 1e-6);
+      set->rope(got.as<float>(), kVectors, stride, rope_dim, cos.as<float>(), sin.as<float>(),
+                true);
+      expect_close(got.as<float>(), x.as<float>(), total, 1e-6);
+    }
+  }
+}
+
+TEST(Pool, OddShapesAndSplits) {
+  Rng rng(13);
+  for (const int dim : kSizes) {
+    for (const int n_slots : {1, 4, 8, 128}) {
+      const auto n = static_cast<size_t>(dim);
+      std::vector<GuardedBytes> memory;
+      std::vector<const float*> kv, score;
+      for (int s = 0; s < n_slots; ++s) {
+        memory.push_back(random_floats(rng, n));
+        kv.push_back(memory.back().as<float>());
+        memory.push_back(random_floats(rng, n));
+        score.push_back(memory.back().as<float>());
+      }
+      // An empty slot.
+      if (n_slots > 1) {
+        std::fill_n(memory[1].as<float>(), n, -std::numeric_limits<float>::infinity());
+      }
+      std::vector<float> want(n);
+      ref_kernels().pool({kv.data(), score.data(), n_slots, dim, want.data()});
+      for (const Kernels* set : test_sets()) {
+        SCOPED_TRACE(fmt::format("{} dim {} slots {}", name(*set), dim, n_slots));
+        GuardedBytes out(n * sizeof(float));
+        set->pool({kv.data(), score.data(), n_slots, dim, out.as<float>()});
+        expect_close(out.as<float>(), want.data(), n, 1e-6);
+        std::vector<const float*> kv_last, score_last;
+        for (size_t s = 0; s < kv.size(); ++s) {
+          kv_last.push_back(kv[s] + n - 1);
+          score_last.push_back(score[s] + n - 1);
+        }
+        float last;
+        set->pool({kv_last.data(), score_last.data(), n_slots, 1, &last});
+        ASSERT_EQ(last, out.as<float>()[n - 1]);
+      }
+    }
+  }
+}
+
+TEST(HyperConnections, AgreeWithReference) {
+  Rng rng(17);
+  for (const int hc : {1, 2, 4, 5, 64}) {
+    for (const int dim : kSizes) {
+      const auto n = static_cast<size_t>(dim), streams = static_cast<size_t>(hc);
+      const GuardedBytes x = random_floats(rng, streams * n), y = random_floats(rng, n);
+      const GuardedBytes mix = random_floats(rng, (2 + streams) * streams);
+      const GuardedBytes base = random_floats(rng, (2 + streams) * streams);
+      const float scale[3] = {0.5f, 1.5f, 0.7f};
+      std::vector<float> pre(streams), post(streams), comb(streams * streams);
+      ref_kernels().hc_coefficients({mix.as<float>(), scale, base.as<float>(), hc, 20, 1e-6f,
+                                     pre.data(), post.data(), comb.data()});
+      std::vector<float> want_collapsed(n);
+      ref_kernels().hc_collapse(x.as<float>(), pre.data(), hc, dim, want_collapsed.data());
+      std::vector<float> want(x.as<float>(), x.as<float>() + streams * n);
+      ref_kernels().hc_expand(want.data(), y.as<float>(), post.data(), comb.data(), hc, dim);
+      for (const Kernels* set : test_sets()) {
+        SCOPED_TRACE(fmt::format("{} hc {} dim {}", name(*set), hc, dim));
+        std::vector<float> got_pre(streams), got_post(streams), got_comb(streams * streams);
+        set->hc_coefficients({mix.as<float>(), scale, base.as<float>(), hc, 20, 1e-6f,
+                              got_pre.data(), got_post.data(), got_comb.data()});
+        expect_close(got_pre.data(), pre.data(), streams, 1e-6);
+        expect_close(got_post.data(), post.data(), streams, 1e-6);
+        expect_close(got_comb.data(), comb.data(), comb.size(), 1e-5);
+        GuardedBytes collapsed(n * sizeof(float));
+        set->hc_collapse(x.as<float>(), pre.data(), hc, dim, collapsed.as<float>());
+        expect_close(collapsed.as<float>(), want_collapsed.data(), n, 2e-6);
+        GuardedBytes expanded(streams * n * sizeof(float));
+        std::memcpy(expanded.as<float>(), x.as<float>(), streams * n * sizeof(float));
+        set->hc_expand(expanded.as<float>(), y.as<float>(), post.data(), comb.data(), hc, dim);
+        expect_close(expanded.as<float>(), want.data(), want.size(), 2e-6);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace varve
