@@ -1,0 +1,16 @@
+// What a Tokenizer holds.
+#pragma once
+
+#include <string>
+
+#include "tokenizer/tokenizer.h"
+#include "tokenizer/tokenizer_json.h"
+
+namespace varve {
+
+struct Tokenizer::Parts {
+  TokenizerFile file;
+  std::string name;  // for messages
+};
+
+}  // namespace varve

