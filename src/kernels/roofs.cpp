@@ -1,0 +1,226 @@
+#include "kernels/roofs.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+
+#include "base/arena.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace varve {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Sums that run side by side in the arithmetic loops: enough to hide a latency of six cycles at
+// two instructions a cycle, few enough for 16 registers.
+constexpr int kChains = 12;
+
+// ---- reading
+
+constexpr size_t kReadItemBytes = size_t{1} << 20;
+constexpr double kReadSeconds = 0.2;
+constexpr int kReadPasses = 8;
+
+#if defined(__x86_64__)
+#define VARVE_TARGET(features) __attribute__((target(features)))
+
+VARVE_TARGET("avx2") uint64_t read_avx2(const std::byte* p, size_t bytes) {
+  __m256i sum[4] = {};
+  for (size_t i = 0; i < bytes; i += 128) {
+    for (size_t lane = 0; lane < 4; ++lane) {
+      const void* const at = p + i + 32 * lane;
+      sum[lane] = _mm256_add_epi64(sum[lane], _mm256_load_si256(static_cast<const __m256i*>(at)));
+    }
+    __builtin_prefetch(p + i + 2048);
+    __builtin_prefetch(p + i + 2048 + 64);
+  }
+  const __m256i all =
+      _mm256_add_epi64(_mm256_add_epi64(sum[0], sum[1]), _mm256_add_epi64(sum[2], sum[3]));
+  return static_cast<uint64_t>(_mm256_extract_epi64(all, 0) + _mm256_extract_epi64(all, 1));
+}
+#endif
+
+uint64_t read_plain(const std::byte* p, size_t bytes) {
+  uint64_t sum[8] = {};
+  for (size_t i = 0; i < bytes; i += 64) {
+    for (size_t lane = 0; lane < 8; ++lane) {
+      uint64_t word;
+      std::memcpy(&word, p + i + 8 * lane, 8);
+      sum[lane] += word;
+    }
+  }
+  return sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
+}
+
+double measure_read(ThreadPool& pool) {
+  auto memory = Arena::create(kRoofBufferBytes);
+  if (!memory) return 0;
+  std::byte* const data = memory->data();
+  const int n_items = static_cast<int>(kRoofBufferBytes / kReadItemBytes);
+  auto* read = read_plain;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) read = read_avx2;
+#endif
+  // Untouched pages would all be the one page of zeros.
+  pool.run(n_items, [&](int item, int) {
+    std::memset(data + static_cast<size_t>(item) * kReadItemBytes, 1, kReadItemBytes);
+  });
+  std::atomic<uint64_t> sink{0};
+  double best = 0;
+  const auto start = Clock::now();
+  for (int pass = 0; pass < kReadPasses && (pass < 2 || seconds_since(start) < kReadSeconds);
+       ++pass) {
+    const auto begin = Clock::now();
+    pool.run(n_items, [&](int item, int) {
+      sink += read(data + static_cast<size_t>(item) * kReadItemBytes, kReadItemBytes);
+    });
+    best = std::max(best, static_cast<double>(kRoofBufferBytes) / seconds_since(begin));
+  }
+  return best;
+}
+
+// ---- arithmetic
+
+// One loop of each kind: `rounds` times kChains independent multiply-adds in registers. The
+// result is returned so that nothing is left out. MACs of one instruction stand beside it.
+using PeakLoop = float (*)(int rounds);
+struct Peak {
+  PeakLoop loop = nullptr;
+  double macs = 0;
+};
+
+float peak_plain(int rounds) {
+  float sum[kChains] = {};
+  volatile float source = 0.5f;
+  const float a = source, b = source;
+  for (int i = 0; i < rounds; ++i) {
+    for (float& s : sum) s += a * b;
+  }
+  float all = 0;
+  for (const float s : sum) all += s;
+  return all;
+}
+
+#if defined(__x86_64__)
+// The operands of the loops: small, so that no sum overflows, and unknown to the compiler.
+int opaque(int value) {
+  volatile int hidden = value;
+  return hidden;
+}
+
+VARVE_TARGET("avx2,fma") float peak_f32_avx2(int rounds) {
+  __m256 sum[kChains];
+  for (auto& s : sum) s = _mm256_setzero_ps();
+  const __m256 a = _mm256_set1_ps(static_cast<float>(opaque(1))), b = a;
+  for (int i = 0; i < rounds; ++i) {
+    for (auto& s : sum) s = _mm256_fmadd_ps(a, b, s);
+  }
+  float all = 0;
+  for (const auto& s : sum) all += _mm256_cvtss_f32(s);
+  return all;
+}
+
+VARVE_TARGET("avx512f") float peak_f32_avx512(int rounds) {
+  __m512 sum[kChains];
+  for (auto& s : sum) s = _mm512_setzero_ps();
+  const __m512 a = _mm512_set1_ps(static_cast<float>(opaque(1))), b = a;
+  for (int i = 0; i < rounds; ++i) {
+    for (auto& s : sum) s = _mm512_fmadd_ps(a, b, s);
+  }
+  float all = 0;
+  for (const auto& s : sum) all += _mm512_cvtss_f32(s);
+  return all;
+}
+
+VARVE_TARGET("avx512f,avx512bw,avx512bf16") float peak_bf16_avx512(int rounds) {
+  __m512 sum[kChains];
+  for (auto& s : sum) s = _mm512_setzero_ps();
+  const __m512 one = _mm512_set1_ps(static_cast<float>(opaque(1)));
+  const __m512bh a = _mm512_cvtne2ps_pbh(one, one), b = a;
+  for (int i = 0; i < rounds; ++i) {
+    for (auto& s : sum) s = _mm512_dpbf16_ps(s, a, b);
+  }
+  float all = 0;
+  for (const auto& s : sum) all += _mm512_cvtss_f32(s);
+  return all;
+}
+
+VARVE_TARGET("avx512f,avx512vnni") float peak_int8_avx512(int rounds) {
+  __m512i sum[kChains];
+  for (auto& s : sum) s = _mm512_setzero_si512();
+  const __m512i a = _mm512_set1_epi32(opaque(0x01010101)), b = a;
+  for (int i = 0; i < rounds; ++i) {
+    for (auto& s : sum) s = _mm512_dpbusd_epi32(s, a, b);
+  }
+  int all = 0;
+  for (const auto& s : sum) all ^= _mm512_reduce_or_epi32(s);
+  return static_cast<float>(all);
+}
+
+// GCC 12 does not know AVX-VNNI by __builtin_cpu_supports; such machines report 0 for bytes
+// unless they have the 512-bit form.
+#endif
+
+Peak f32_peak() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return {peak_f32_avx512, 16};
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {peak_f32_avx2, 8};
+#endif
+  return {peak_plain, 1};
+}
+
+Peak bf16_peak() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw")) {
+    return {peak_bf16_avx512, 32};
+  }
+#endif
+  return {};
+}
+
+Peak int8_peak() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512vnni")) return {peak_int8_avx512, 64};
+#endif
+  return {};
+}
+
+constexpr int kPeakRounds = 100000;  // well under a millisecond of instructions
+constexpr int kPeakItems = 8;        // a thread, each pass
+constexpr int kPeakPasses = 10;
+
+double measure_peak(ThreadPool& pool, Peak peak) {
+  if (peak.loop == nullptr) return 0;
+  const int n_items = kPeakItems * pool.n_threads();
+  std::atomic<float> sink{0};
+  double best = 0;
+  for (int pass = 0; pass < kPeakPasses; ++pass) {
+    const auto begin = Clock::now();
+    pool.run(n_items, [&](int, int) { sink.store(peak.loop(kPeakRounds)); });
+    best = std::max(best, peak.macs * kChains * kPeakRounds * n_items / seconds_since(begin));
+  }
+  return best;
+}
+
+}  // namespace
+
+Roofs measure_roofs(ThreadPool& pool) {
+  Roofs roofs;
+  roofs.read_bytes_per_s = measure_read(pool);
+  roofs.f32_macs_per_s = measure_peak(pool, f32_peak());
+  roofs.bf16_macs_per_s = measure_peak(pool, bf16_peak());
+  roofs.int8_macs_per_s = measure_peak(pool, int8_peak());
+  return roofs;
+}
+
+}  // namespace varve
