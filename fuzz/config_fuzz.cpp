@@ -1,0 +1,24 @@
+// config.json of DeepSeek-V4, from any text: an error or a configuration within its bounds.
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "models/deepseek_v4/config.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  const auto config = varve::deepseek_v4::parse_config(text, "fuzz.json");
+  if (!config) {
+    if (config.error().message.empty()) std::abort();
+    return 0;
+  }
+  const varve::CacheShape shape = config->cache_shape();
+  if (shape.layers.size() != static_cast<size_t>(config->n_layers)) std::abort();
+  for (const varve::LayerShape& layer : shape.layers) {
+    if (layer.ratio != 0 && varve::kBlockTokens % layer.ratio != 0) std::abort();
+    if (layer.rope_dim > layer.head_dim || layer.rope_dim % 2 != 0) std::abort();
+  }
+  if (config->n_experts_used > config->n_experts) std::abort();
+  if (config->n_heads % config->o_groups != 0) std::abort();
+  return 0;
+}

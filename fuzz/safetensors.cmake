@@ -1,0 +1,3 @@
+add_executable(safetensors_fuzz ${CMAKE_CURRENT_LIST_DIR}/safetensors_fuzz.cpp)
+target_link_libraries(safetensors_fuzz PRIVATE varve_options varve_formats)
+target_link_options(safetensors_fuzz PRIVATE -fsanitize=fuzzer)
