@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -40,16 +41,29 @@ Machine& machine() {
   return one;
 }
 
-void report(benchmark::State& state, double macs, double bytes, double roof, bool by_bytes) {
-  const auto rate = benchmark::Counter::kIsIterationInvariantRate;
-  if (by_bytes) {
-    state.counters["bytes/s"] = benchmark::Counter(bytes, rate);
-    state.counters["of_read"] = benchmark::Counter(bytes / roof, rate);
-  } else {
-    state.counters["MAC/s"] = benchmark::Counter(macs, rate);
-    state.counters["of_peak"] = benchmark::Counter(macs / roof, rate);
+// Shares are given by wall time and, for machines that do other work too, by the processor time
+// that the threads got (cpu_share; a thread that waits for memory or for another spends it too).
+class Meter {
+ public:
+  Meter(benchmark::State& state, std::string unit, double work, double roof)
+      : state_(state), unit_(std::move(unit)), work_(work), roof_(roof) {}
+  ~Meter() {
+    const double cpu_s = static_cast<double>(std::clock() - start_) / CLOCKS_PER_SEC;
+    const auto n = static_cast<double>(state_.iterations());
+    const auto rate = benchmark::Counter::kIsIterationInvariantRate;
+    state_.counters[unit_] = benchmark::Counter(work_, rate);
+    state_.counters["share"] = benchmark::Counter(work_ / roof_, rate);
+    state_.counters["cpu_share"] = work_ * n * machine().n_threads / cpu_s / roof_;
   }
-}
+  Meter(const Meter&) = delete;
+  Meter& operator=(const Meter&) = delete;
+
+ private:
+  benchmark::State& state_;
+  std::string unit_;
+  double work_, roof_;
+  std::clock_t start_ = std::clock();
+};
 
 struct Matrix {
   std::string name;
@@ -103,16 +117,17 @@ void linear(benchmark::State& state, const Matrix& matrix, int n_tokens, Product
   exec.lay_out(builder, n_inputs);
   const GuardedBytes x = random_floats(rng, n_inputs);
   std::vector<float> y(static_cast<size_t>(n_tokens) * static_cast<size_t>(w.n_rows));
+  const double macs = static_cast<double>(n_inputs) * w.n_rows * static_cast<double>(n_copies);
+  const bool dot_bf16 = products == Products::bf16 && m.kernels->name == "avx512bf16";
+  const double mac_roof = dot_bf16 ? m.roofs.bf16_macs_per_s : m.roofs.f32_macs_per_s;
+  const Meter meter = n_tokens == 1
+                          ? Meter(state, "bytes/s", static_cast<double>(data_bytes * n_copies),
+                                  m.roofs.read_bytes_per_s)
+                          : Meter(state, "MAC/s", macs, mac_roof);
   for (auto _ : state) {
     for (const Weight& weight : weights) exec.linear(weight, x.as<float>(), n_tokens, y.data());
     benchmark::ClobberMemory();
   }
-  const double macs = static_cast<double>(n_inputs) * w.n_rows * static_cast<double>(n_copies);
-  const bool dot_bf16 = products == Products::bf16 && m.kernels->name == "avx512bf16";
-  report(state, macs, static_cast<double>(data_bytes * n_copies),
-         n_tokens == 1 ? m.roofs.read_bytes_per_s
-                       : (dot_bf16 ? m.roofs.bf16_macs_per_s : m.roofs.f32_macs_per_s),
-         n_tokens == 1);
 }
 
 void attend(benchmark::State& state, int n_rows) {
@@ -132,6 +147,7 @@ void attend(benchmark::State& state, int n_rows) {
   Arena arena = Arena::create(dry.bytes()).value();
   ArenaBuilder builder(arena.data());
   exec.lay_out(builder, 0);
+  const Meter meter(state, "MAC/s", 2.0 * kHeads * kDim * n_rows, m.roofs.f32_macs_per_s);
   const int step = (kHeads + m.n_threads - 1) / m.n_threads;
   for (auto _ : state) {
     exec.parallel(m.n_threads, [&](int item, int thread) {
@@ -143,7 +159,6 @@ void attend(benchmark::State& state, int n_rows) {
     });
     benchmark::ClobberMemory();
   }
-  report(state, 2.0 * kHeads * kDim * n_rows, 0, m.roofs.f32_macs_per_s, false);
 }
 
 void index_scores(benchmark::State& state) {
@@ -153,6 +168,7 @@ void index_scores(benchmark::State& state) {
   const GuardedBytes q = random_floats(rng, kHeads * kDim), weights = random_floats(rng, kHeads);
   const GuardedBytes keys = random_floats(rng, size_t{kKeys} * kDim);
   std::vector<float> scores(kKeys);
+  const Meter meter(state, "MAC/s", 1.0 * kHeads * kDim * kKeys, m.roofs.f32_macs_per_s);
   for (auto _ : state) {
     m.pool.run(kKeys / kItemKeys, [&](int item, int) {
       m.kernels->index_scores({q.as<float>(), weights.as<float>(), kHeads, kDim,
@@ -161,7 +177,6 @@ void index_scores(benchmark::State& state) {
     });
     benchmark::ClobberMemory();
   }
-  report(state, 1.0 * kHeads * kDim * kKeys, 0, m.roofs.f32_macs_per_s, false);
 }
 
 void add_benchmarks() {

@@ -29,7 +29,7 @@ HWY_INLINE void attend_scores(const float* q, int n_heads, size_t dim, const flo
     const int n_keys = HWY_MIN(kTileTokens, n_rows - k);
     for (int h = 0; h < n_heads; h += kTileRows) {
       const int n = HWY_MIN(kTileRows, n_heads - h);
-      tile_for(n, n_keys)(q + static_cast<size_t>(h) * dim, dim, rows + k, dim, true, sums);
+      tile_for<true>(n, n_keys)(q + static_cast<size_t>(h) * dim, dim, rows + k, dim, sums);
       for (int i = 0; i < n_keys; ++i) {
         float folded[kTileRows];
         fold_tile_row(sums + static_cast<size_t>(i) * kTileRows * kLanes, folded);

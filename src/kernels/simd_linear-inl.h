@@ -56,7 +56,7 @@ HWY_INLINE void gemv_rows(const Weight& w, int r, const float* x, const float* x
       const size_t offset = c / kLanes * Codec::kGroupBytes;
       for (int i = 0; i < R; ++i) {
         const uint8_t* const p = rows[i] + offset;
-        prefetch(p, ahead);
+        if (offset % 64 < Codec::kGroupBytes) prefetch(p, ahead);
         for (size_t part = 0; part < kParts; ++part) {
           VF value = Codec::at(p, part);
           if (multiply) value = hn::Mul(value, scale[i]);
@@ -83,11 +83,34 @@ HWY_INLINE void gemv_rows(const Weight& w, int r, const float* x, const float* x
 
 /// to[0, n) = the block scales of row r, times `fold`; false where one is not plain.
 HWY_INLINE bool ready_scales(const Weight& w, int r, size_t n, float fold, float* to) {
-  bool plain = true;
-  for (size_t b = 0; b < n; ++b) {
-    const float scale = w.scale(r, static_cast<int>(b) * w.scale_cols);
-    plain = plain && is_plain_scale(scale);
-    to[b] = scale * fold;
+  const std::byte* const from =
+      w.scales + static_cast<size_t>((w.first_row + r) / w.scale_rows) * w.scale_row_bytes;
+  if (w.scale_type == DType::f32) {
+    bool plain = true;
+    for (size_t b = 0; b < n; ++b) {
+      float scale;
+      std::memcpy(&scale, from + b * sizeof scale, sizeof scale);
+      plain = plain && is_plain_scale(scale);
+      to[b] = scale * fold;
+    }
+    return plain;
+  }
+  // Exponents: plain from 2^-100 to 2^100.
+  const auto* const bytes = reinterpret_cast<const uint8_t*>(from);
+  const hn::Rebind<uint8_t, DF> d8;
+  const hn::RebindToSigned<DF> di;
+  auto least = hn::Set(di, 127), most = hn::Set(di, 127);
+  size_t b = 0;
+  for (; b + kN <= n; b += kN) {
+    const auto exponents = hn::PromoteTo(di, hn::LoadU(d8, bytes + b));
+    least = hn::Min(least, exponents);
+    most = hn::Max(most, exponents);
+    store(hn::Mul(hn::BitCast(DF(), hn::ShiftLeft<23>(exponents)), set(fold)), to + b);
+  }
+  bool plain = hn::AllTrue(di, hn::And(hn::Gt(least, hn::Set(di, 26)), hn::Lt(most, hn::Set(di, 228))));
+  for (; b < n; ++b) {
+    plain = plain && bytes[b] >= 27 && bytes[b] <= 227;
+    to[b] = f32_from_e8m0(bytes[b]) * fold;
   }
   return plain;
 }
@@ -252,8 +275,10 @@ HWY_INLINE void linear_many(const Args& a) {
           }
           for (int r = 0; r < n_rows; r += kTileRows, sums += kTileFloats) {
             const int n_tile_rows = HWY_MIN(kTileRows, n_rows - r);
-            tile_for(n_tile_rows, n_tokens)(panel + static_cast<size_t>(r) * kPanelStride,
-                                            kPanelStride, xs, round_up_lanes(n), first, sums);
+            const TileFunction tile = first ? tile_for<true>(n_tile_rows, n_tokens)
+                                            : tile_for<false>(n_tile_rows, n_tokens);
+            tile(panel + static_cast<size_t>(r) * kPanelStride, kPanelStride, xs,
+                 round_up_lanes(n), sums);
             if (!last) continue;
             for (int i = 0; i < n_tokens; ++i) {
               float* const y =

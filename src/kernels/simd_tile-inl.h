@@ -19,11 +19,11 @@ constexpr int kTileRows = 4;
 constexpr int kTileTokens = kN == 16 ? 6 : 3;
 constexpr size_t kTileFloats = kLanes * kTileRows * kTileTokens;
 
-/// sums[t][r] (lanes) = or += over k of w[r][k] * x[t][k], k < n, a multiple of kLanes.
-/// `sums` are aligned, kTileRows apart.
-template <int R, int T>
-HWY_INLINE void tile(const float* w, size_t w_stride, const float* const* x, size_t n, bool first,
-                     float* sums) {
+/// sums[t][r] (lanes) = or, unless kFirst, += over k of w[r][k] * x[t][k], k < n, a positive
+/// multiple of kLanes. `sums` are aligned, kTileRows apart.
+template <int R, int T, bool kFirst>
+HWY_NOINLINE void tile(const float* w, size_t w_stride, const float* const* x, size_t n,
+                       float* sums) {
   const DF df;
   for (size_t part = 0; part < kParts; ++part) {
     VF sum[T][R];
@@ -31,50 +31,58 @@ HWY_INLINE void tile(const float* w, size_t w_stride, const float* const* x, siz
     for (int t = 0; t < T; ++t) {
       xt[t] = x[t] + part * kN;
       for (int r = 0; r < R; ++r) {
-        const int at = t * kTileRows + r;
-        sum[t][r] = first ? hn::Zero(df)
-                          : hn::Load(df, sums + static_cast<size_t>(at) * kLanes + part * kN);
+        const auto at = static_cast<size_t>(t * kTileRows + r);
+        if constexpr (kFirst) {
+          sum[t][r] = hn::Zero(df);
+        } else {
+          sum[t][r] = hn::Load(df, sums + at * kLanes + part * kN);
+        }
       }
     }
     const float* const wp = w + part * kN;
-    for (size_t k = 0; k < n; k += kLanes) {
+    size_t k = 0;
+    do {
       VF weight[R];
       for (int r = 0; r < R; ++r) weight[r] = load(wp + static_cast<size_t>(r) * w_stride + k);
       for (int t = 0; t < T; ++t) {
         const VF value = load(xt[t] + k);
         for (int r = 0; r < R; ++r) sum[t][r] = hn::MulAdd(weight[r], value, sum[t][r]);
       }
-    }
+      k += kLanes;
+    } while (k < n);
     for (int t = 0; t < T; ++t) {
       for (int r = 0; r < R; ++r) {
-        const int at = t * kTileRows + r;
-        hn::Store(sum[t][r], df, sums + static_cast<size_t>(at) * kLanes + part * kN);
+        const auto at = static_cast<size_t>(t * kTileRows + r);
+        hn::Store(sum[t][r], df, sums + at * kLanes + part * kN);
       }
     }
   }
 }
 
 using TileFunction = void (*)(const float* w, size_t w_stride, const float* const* x, size_t n,
-                              bool first, float* sums);
+                              float* sums);
 
-template <int R, int T>
-HWY_NOINLINE void tile_call(const float* w, size_t w_stride, const float* const* x, size_t n,
-                            bool first, float* sums) {
-  tile<R, T>(w, w_stride, x, n, first, sums);
+template <int R, bool kFirst>
+HWY_INLINE TileFunction tile_of_rows(int n_tokens) {
+  switch (n_tokens) {
+    case 1: return tile<R, 1, kFirst>;
+    case 2: return tile<R, 2, kFirst>;
+    case 3: return tile<R, 3, kFirst>;
+    case 4: return tile<R, HWY_MIN(4, kTileTokens), kFirst>;
+    case 5: return tile<R, HWY_MIN(5, kTileTokens), kFirst>;
+    default: return tile<R, kTileTokens, kFirst>;
+  }
 }
 
 /// The tile for n_rows <= kTileRows and n_tokens <= kTileTokens.
+template <bool kFirst>
 HWY_INLINE TileFunction tile_for(int n_rows, int n_tokens) {
-  static constexpr TileFunction kTiles[kTileRows][6] = {
-      {tile_call<1, 1>, tile_call<1, 2>, tile_call<1, 3>, tile_call<1, 4>, tile_call<1, 5>,
-       tile_call<1, 6>},
-      {tile_call<2, 1>, tile_call<2, 2>, tile_call<2, 3>, tile_call<2, 4>, tile_call<2, 5>,
-       tile_call<2, 6>},
-      {tile_call<3, 1>, tile_call<3, 2>, tile_call<3, 3>, tile_call<3, 4>, tile_call<3, 5>,
-       tile_call<3, 6>},
-      {tile_call<4, 1>, tile_call<4, 2>, tile_call<4, 3>, tile_call<4, 4>, tile_call<4, 5>,
-       tile_call<4, 6>}};
-  return kTiles[n_rows - 1][n_tokens - 1];
+  switch (n_rows) {
+    case 1: return tile_of_rows<1, kFirst>(n_tokens);
+    case 2: return tile_of_rows<2, kFirst>(n_tokens);
+    case 3: return tile_of_rows<3, kFirst>(n_tokens);
+    default: return tile_of_rows<4, kFirst>(n_tokens);
+  }
 }
 
 /// out[0, kTileRows) = the folded sums of one t.
