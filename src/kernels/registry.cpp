@@ -6,6 +6,7 @@
 
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
+#include "kernels/x86_avx512bf16.h"
 
 namespace varve {
 
@@ -13,6 +14,7 @@ std::span<const Kernels* const> available_kernels() {
   static const std::vector<const Kernels*> sets = [] {
     std::vector<const Kernels*> found = {&ref_kernels()};
     if (!simd_kernels().empty()) found.push_back(simd_kernels().front());
+    if (avx512bf16_kernels() != nullptr) found.push_back(avx512bf16_kernels());
     return found;
   }();
   return sets;
