@@ -16,6 +16,10 @@ void pause() {
 #endif
 }
 
+bool has_items(uint64_t ticket) {
+  return static_cast<uint32_t>(ticket) < static_cast<uint32_t>(ticket >> 32);
+}
+
 }  // namespace
 
 ThreadPool::ThreadPool(int n_threads) : n_threads_(std::max(1, n_threads)) {}
@@ -30,33 +34,37 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::claim_items(int thread) {
-  for (int item = next_item_.fetch_add(1, std::memory_order_relaxed); item < n_items_;
-       item = next_item_.fetch_add(1, std::memory_order_relaxed)) {
-    call_(context_, item, thread);
+  uint64_t ticket = ticket_.load(std::memory_order_relaxed);
+  while (has_items(ticket)) {
+    if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acquire,
+                                       std::memory_order_relaxed)) {
+      continue;
+    }
+    call_(context_, static_cast<int>(static_cast<uint32_t>(ticket)), thread);
+    n_done_.fetch_add(1, std::memory_order_release);
+    ticket = ticket_.load(std::memory_order_relaxed);
   }
 }
 
 void ThreadPool::run_erased(int n_items, void* context, Call call) {
   if (n_items <= 0) return;
-  context_ = context;
-  call_ = call;
-  n_items_ = n_items;
-  next_item_.store(0, std::memory_order_relaxed);
   if (n_threads_ == 1 || n_items == 1) {
-    claim_items(0);
+    for (int item = 0; item < n_items; ++item) call(context, item, 0);
     return;
   }
   for (int thread = static_cast<int>(threads_.size()) + 1; thread < n_threads_; ++thread) {
     threads_.emplace_back([this, thread] { work(thread); });
   }
-  n_working_.store(n_threads_ - 1, std::memory_order_relaxed);
-  generation_.fetch_add(1);
+  context_ = context;
+  call_ = call;
+  n_done_.store(0, std::memory_order_relaxed);
+  ticket_.store(static_cast<uint64_t>(n_items) << 32);
   if (n_sleeping_.load() > 0) {
     std::lock_guard lock(mutex_);
     wake_.notify_all();
   }
   claim_items(0);
-  for (int spins = 0; n_working_.load(std::memory_order_acquire) > 0; ++spins) {
+  for (int spins = 0; n_done_.load(std::memory_order_acquire) < n_items; ++spins) {
     if (spins < kSpins) {
       pause();
     } else {
@@ -66,23 +74,20 @@ void ThreadPool::run_erased(int n_items, void* context, Call call) {
 }
 
 void ThreadPool::work(int thread) {
-  unsigned seen = 0;
-  while (true) {
-    int spins = 0;
-    while (generation_.load(std::memory_order_acquire) == seen && !stop_.load()) {
-      if (++spins < kSpins) {
-        pause();
-        continue;
-      }
+  int spins = 0;
+  while (!stop_.load(std::memory_order_relaxed)) {
+    if (has_items(ticket_.load(std::memory_order_relaxed))) {
+      claim_items(thread);
+      spins = 0;
+    } else if (++spins < kSpins) {
+      pause();
+    } else {
       std::unique_lock lock(mutex_);
       n_sleeping_.fetch_add(1);
-      wake_.wait(lock, [&] { return generation_.load() != seen || stop_.load(); });
+      wake_.wait(lock, [&] { return has_items(ticket_.load()) || stop_.load(); });
       n_sleeping_.fetch_sub(1);
+      spins = 0;
     }
-    if (stop_.load()) return;
-    seen = generation_.load(std::memory_order_acquire);
-    claim_items(thread);
-    n_working_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -1,12 +1,14 @@
 // A fixed team of threads that runs one data-parallel loop at a time.
 //
-// Work items are claimed one by one from a shared counter, so an uneven or disturbed machine stays
-// busy. Which thread runs an item is not defined and must not matter: an item writes its own
-// outputs and nothing else (law 1). Nothing is allocated once the team stands.
+// Work items are claimed one by one, and a loop ends when its items are done, not when every thread
+// has shown up: a machine that is busy with other things costs what it takes away and no more.
+// Which thread runs an item is not defined and must not matter: an item writes its own outputs and
+// nothing else (law 1). Nothing is allocated once the team stands.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -46,14 +48,14 @@ class ThreadPool {
   const int n_threads_;
   std::vector<std::thread> threads_;
 
-  // The loop under way; published by the release store to generation_.
+  // The loop under way: n_items in the upper half, the next item to claim in the lower. While an
+  // item is unclaimed or unfinished the loop cannot end, so whoever has claimed one may read
+  // context_ and call_.
+  alignas(64) std::atomic<uint64_t> ticket_{0};
   void* context_ = nullptr;
   Call call_ = nullptr;
-  int n_items_ = 0;
-  alignas(64) std::atomic<int> next_item_{0};
-  alignas(64) std::atomic<int> n_working_{0};
-  alignas(64) std::atomic<unsigned> generation_{0};
-  std::atomic<int> n_sleeping_{0};
+  alignas(64) std::atomic<int> n_done_{0};
+  alignas(64) std::atomic<int> n_sleeping_{0};
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable wake_;

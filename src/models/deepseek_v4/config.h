@@ -56,6 +56,8 @@ struct Config {
   RopeConfig window_rope;   // SWA-only layers
   RopeConfig compress_rope; // CSA and HCA layers, their window rows included
   int max_position = 0;     // tokens
+  int fp8_block_rows = 128; // values that share one scale of an FP8 weight
+  int fp8_block_cols = 128;
   bool tied_head = false;   // lm_head is the embedding
   int bos_id = -1;          // -1: none
   std::vector<int> eos_ids;

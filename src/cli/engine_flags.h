@@ -1,0 +1,33 @@
+// The flags that every verb with an engine shares.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+
+#include "engine/engine.h"
+
+namespace varve::cli {
+
+struct EngineFlags {
+  std::string model;  // empty: the bundled one
+  int ctx = 0;        // 0: what the job needs
+  int threads = 0;
+  int chunk = 256;
+  std::string numerics = "reference";
+  std::string products;  // empty: follows numerics
+
+  /// Adds MODEL and the flags to a verb.
+  void add_to(CLI::App& verb);
+
+  /// What the flags ask for, checked. ctx_tokens is left to the caller where --ctx was not given.
+  Result<EngineOptions> options() const;
+};
+
+/// "1.5 GiB"
+std::string human_bytes(double bytes);
+
+/// "linears 41 %, experts 30 %, ...": parts by share, largest first, below 1 % left out.
+std::string time_shares(const PartTimes& times);
+
+}  // namespace varve::cli

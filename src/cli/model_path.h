@@ -1,0 +1,15 @@
+// Which model a verb works on.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace varve::cli {
+
+/// `given`, or the bundled model's directory where `given` is empty, which is then said on stderr.
+/// Looked for beside the program: DIR/../share/varve/models/varve-tiny, then models/varve-tiny in
+/// each folder above it.
+Result<std::string> model_or_bundled(const std::string& given);
+
+}  // namespace varve::cli

@@ -1,0 +1,259 @@
+// varve run: reads a prompt, continues it, says what it cost.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/memory.h"
+#include "cli/engine_flags.h"
+#include "cli/model_path.h"
+#include "cli/progress.h"
+#include "cli/prompt.h"
+#include "cli/verbs.h"
+#include "engine/generate.h"
+#include "tokenizer/stream_decoder.h"
+
+namespace varve::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct RunFlags {
+  EngineFlags engine;
+  std::string prompt;
+  std::string file;
+  int n_tokens = 128;
+  std::string bos = "auto";
+  SamplerOptions sampler;
+  std::vector<std::string> logit_bias;
+  std::vector<int32_t> stop_ids;
+  bool ignore_eos = false;
+  bool json = false;
+  bool stats = false;
+};
+
+// Set by Ctrl-C: the run ends after the step under way, with its closing line.
+volatile std::sig_atomic_t interrupted = 0;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+double rate(int n, double seconds) {
+  return seconds > 0 ? n / seconds : 0;
+}
+
+Result<std::string> prompt_text(const RunFlags& flags) {
+  if (!flags.prompt.empty() && !flags.file.empty()) {
+    return usage_error("both --prompt and --file were given; one is expected");
+  }
+  if (!flags.prompt.empty()) return flags.prompt;
+  if (!flags.file.empty()) return read_text(flags.file);
+  if (isatty(STDIN_FILENO) == 1) {
+    return usage_error("no prompt: give --prompt TEXT, --file FILE, or text on standard input");
+  }
+  return read_text("-");
+}
+
+Result<SamplerOptions> sampler_options(const RunFlags& flags) {
+  SamplerOptions options = flags.sampler;
+  for (const std::string& text : flags.logit_bias) {
+    int id = 0;
+    float bias = 0;
+    char end = 0;
+    if (std::sscanf(text.c_str(), "%d:%f%c", &id, &bias, &end) != 2) {
+      return usage_error("--logit-bias {}: expected ID:BIAS, e.g. 42:-5", text);
+    }
+    options.logit_bias.emplace_back(id, bias);
+  }
+  return options;
+}
+
+struct Outcome {
+  int prompt_tokens = 0;
+  double prompt_seconds = 0;
+  double decode_seconds = 0;
+  GenerateResult generated;
+  std::vector<int32_t> ids;
+  std::string text;
+};
+
+std::string_view reason_name(StopReason reason) {
+  switch (reason) {
+    case StopReason::length:
+      return "length";
+    case StopReason::end_token:
+      return "end_token";
+    case StopReason::cancelled:
+      break;
+  }
+  return "cancelled";
+}
+
+size_t cache_bytes(const Engine& engine) {
+  size_t bytes = 0;
+  for (const ArenaPart& part : engine.memory().parts) {
+    if (part.name.rfind("cache", 0) == 0) bytes += part.bytes;
+  }
+  return bytes;
+}
+
+void print_json(const Engine& engine, const Outcome& outcome) {
+  nlohmann::ordered_json parts;
+  for (int p = 0; p < kNumParts; ++p) {
+    parts[std::string(part_name(static_cast<Part>(p)))] =
+        const_cast<Engine&>(engine).times().seconds[p];
+  }
+  nlohmann::ordered_json out = {
+      {"schema", "varve.run/1"},
+      {"text", outcome.text},
+      {"ids", outcome.ids},
+      {"stop_reason", reason_name(outcome.generated.reason)},
+      {"prompt_tokens", outcome.prompt_tokens},
+      {"prompt_seconds", outcome.prompt_seconds},
+      {"generated_tokens", outcome.generated.n_tokens},
+      {"decode_seconds", outcome.decode_seconds},
+      {"ctx_tokens", engine.options().ctx_tokens},
+      {"threads", engine.n_threads()},
+      {"kernels", engine.kernels().name},
+      {"cache_bytes_per_token", engine.cache().layout().bytes_per_token()},
+      {"cache_bytes", cache_bytes(engine)},
+      {"arena_bytes", engine.memory().arena_bytes},
+      {"weight_bytes", engine.memory().weight_bytes},
+      {"peak_rss_bytes", peak_resident_bytes()},
+      {"part_seconds", parts},
+  };
+  // Sampled text need not be valid UTF-8 where a token was cut; JSON must be.
+  fmt::print("{}\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
+  const int n_decoded = std::max(0, outcome.generated.n_tokens - 1);
+  fmt::print(stderr, "{} prompt tokens at {:.1f}/s, {} new at {:.1f}/s ({})\n",
+             outcome.prompt_tokens, rate(outcome.prompt_tokens, outcome.prompt_seconds),
+             outcome.generated.n_tokens, rate(n_decoded, outcome.decode_seconds),
+             reason_name(outcome.generated.reason));
+  fmt::print(stderr, "cache {} for {} tokens ({:.2f} B/token, f32 rows), arena {}, weights {}\n",
+             human_bytes(static_cast<double>(cache_bytes(engine))), engine.options().ctx_tokens,
+             engine.cache().layout().bytes_per_token(),
+             human_bytes(static_cast<double>(engine.memory().arena_bytes)),
+             human_bytes(static_cast<double>(engine.memory().weight_bytes)));
+  fmt::print(stderr, "time: {}\n", time_shares(engine.times()));
+  if (!stats) return;
+  fmt::print(stderr, "kernels: {} ({}), {} threads, products {}\n", engine.kernels().name,
+             engine.kernels().description, engine.n_threads(),
+             engine.options().products == Products::f32 ? "f32" : "bf16");
+  for (const ArenaPart& part : engine.memory().parts) {
+    fmt::print(stderr, "  {:<28} {:>12}\n", part.name,
+               human_bytes(static_cast<double>(part.bytes)));
+  }
+  fmt::print(stderr, "  {:<28} {:>12}\n", "peak resident set",
+             human_bytes(static_cast<double>(peak_resident_bytes())));
+}
+
+Result<void> run(const RunFlags& flags) {
+  if (flags.n_tokens < 0) return usage_error("-n {}: expected 0 or more tokens", flags.n_tokens);
+  VARVE_TRY(EngineOptions options, flags.engine.options());
+  VARVE_TRY(const SamplerOptions sampling, sampler_options(flags));
+  VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
+  VARVE_TRY(const std::string text, prompt_text(flags));
+  VARVE_TRY(std::shared_ptr<const Model> model, load_model(path));
+  VARVE_TRY(const Tokenizer tokenizer, load_tokenizer(path, *model));
+  VARVE_TRY(const std::vector<int32_t> prompt, encode_prompt(tokenizer, *model, text, flags.bos));
+  if (prompt.empty()) return usage_error("the prompt is empty");
+
+  if (options.ctx_tokens == 0) {
+    options.ctx_tokens =
+        static_cast<int>(std::min<size_t>(prompt.size() + static_cast<size_t>(flags.n_tokens),
+                                          static_cast<size_t>(model->max_position())));
+  }
+  if (prompt.size() > static_cast<size_t>(options.ctx_tokens)) {
+    return usage_error("the prompt has {} tokens; the context holds {} (--ctx)", prompt.size(),
+                       options.ctx_tokens);
+  }
+  VARVE_TRY(Sampler sampler, Sampler::create(sampling, model->vocab_size()));
+  VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
+  VARVE_TRY(Session session, engine->new_session());
+
+  std::signal(SIGINT, [](int) { interrupted = 1; });
+  Outcome outcome;
+  auto begin = Clock::now();
+  VARVE_CHECKED(session.enqueue(prompt));
+  {
+    Progress progress("prefill", static_cast<double>(prompt.size()), "tokens");
+    while (session.n_pending() > 0 && interrupted == 0) {
+      engine->step();
+      progress.update(session.n_tokens());
+    }
+  }
+  outcome.prompt_tokens = session.n_tokens();
+  outcome.prompt_seconds = seconds_since(begin);
+
+  StreamDecoder decoder(tokenizer);
+  const auto emit = [&](const std::string& piece) {
+    outcome.text += piece;
+    if (flags.json) return;
+    std::fwrite(piece.data(), 1, piece.size(), stdout);
+    std::fflush(stdout);
+  };
+  outcome.generated.reason = StopReason::cancelled;
+  if (session.n_pending() == 0) {
+    begin = Clock::now();
+    VARVE_TRY(outcome.generated, generate(session, *engine, sampler,
+                                          {.max_tokens = flags.n_tokens,
+                                           .stop_ids = flags.stop_ids,
+                                           .ignore_eos = flags.ignore_eos},
+                                          [&](int32_t id) {
+                                            outcome.ids.push_back(id);
+                                            emit(decoder.push(id));
+                                            return interrupted == 0;
+                                          }));
+    emit(decoder.finish());
+    outcome.decode_seconds = seconds_since(begin);
+  }
+  if (flags.json) {
+    print_json(*engine, outcome);
+  } else {
+    fmt::print("\n");
+    std::fflush(stdout);
+    print_closing_lines(*engine, outcome, flags.stats);
+  }
+  return {};
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& action) {
+  CLI::App* const verb = app.add_subcommand("run", "Continue a prompt");
+  const auto flags = std::make_shared<RunFlags>();
+  flags->engine.add_to(*verb);
+  verb->add_option("-p,--prompt", flags->prompt, "Text to continue");
+  verb->add_option("-f,--file", flags->file, "File with the text to continue; '-' is stdin");
+  verb->add_option("-n", flags->n_tokens, "New tokens at most")->capture_default_str();
+  verb->add_option("--bos", flags->bos, "'auto' puts the model's BOS in front, 'no' does not")
+      ->capture_default_str();
+  verb->add_option("--temp", flags->sampler.temperature, "Temperature; 0 takes the likeliest token")
+      ->capture_default_str();
+  verb->add_option("--top-k", flags->sampler.top_k, "Keep the k likeliest tokens; 0: all");
+  verb->add_option("--top-p", flags->sampler.top_p, "Keep the likeliest tokens up to this mass");
+  verb->add_option("--min-p", flags->sampler.min_p,
+                   "Keep tokens of at least this share of the likeliest one's probability");
+  verb->add_option("--seed", flags->sampler.seed, "Seed of the draws")->capture_default_str();
+  verb->add_option("--logit-bias", flags->logit_bias, "ID:BIAS, added to a token's logit");
+  verb->add_option("--stop-id", flags->stop_ids, "Token id that ends the text, besides EOS");
+  verb->add_flag("--ignore-eos", flags->ignore_eos, "Go on past the model's end token");
+  verb->add_flag("--json", flags->json, "Print one JSON object instead of the text");
+  verb->add_flag("--stats", flags->stats, "Also print kernels, threads and memory by part");
+  verb->footer(
+      "Examples:\n"
+      "  varve run -p 'In the beginning' --temp 0 -n 40\n"
+      "  varve run MODEL --file notes.txt -n 200 --top-p 0.9\n"
+      "  git diff | varve run MODEL -n 100 --json");
+  verb->callback([flags, &action] { action = [flags] { return run(*flags); }; });
+}
+
+}  // namespace varve::cli

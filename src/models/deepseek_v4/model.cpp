@@ -1,0 +1,134 @@
+#include "models/deepseek_v4/model.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "base/mapped_file.h"
+#include "models/deepseek_v4/runner.h"
+
+namespace varve::deepseek_v4 {
+namespace {
+
+constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+
+Rope make_rope(int rope_dim, const RopeConfig& config) {
+  return Rope(rope_dim, config.theta,
+              {.factor = config.yarn.factor,
+               .beta_fast = config.yarn.beta_fast,
+               .beta_slow = config.yarn.beta_slow,
+               .original_max_position = config.yarn.original_max_position});
+}
+
+// What the kernels' fixed-size workspaces can hold.
+Result<void> check_limits(const Config& c, const std::string& file) {
+  const auto refuse_above = [&](const char* what, int64_t value, int64_t limit) -> Result<void> {
+    if (value <= limit) return {};
+    return bad_input("{}: {} is {}; at most {} run here", file, what, value, limit);
+  };
+  VARVE_CHECKED(refuse_above("hc_mult", c.hc_mult, kMaxStreams));
+  VARVE_CHECKED(refuse_above("hc_mult x hidden_size", int64_t{c.hc_mult} * int64_t{c.hidden_size},
+                             kMaxColumns));
+  VARVE_CHECKED(refuse_above("num_attention_heads / o_groups x head_dim",
+                             int64_t{c.n_heads / c.o_groups} * c.head_dim, kMaxColumns));
+  VARVE_CHECKED(
+      refuse_above("o_groups x o_lora_rank", int64_t{c.o_groups} * c.o_lora_rank, kMaxColumns));
+  VARVE_CHECKED(refuse_above("moe_intermediate_size x n_shared_experts",
+                             int64_t{c.moe_dim} * std::max(1, c.n_shared_experts), kMaxColumns));
+  VARVE_CHECKED(refuse_above("q_lora_rank", c.q_lora_rank, kMaxColumns));
+  VARVE_CHECKED(refuse_above("head_dim", c.head_dim, 8192));
+  VARVE_CHECKED(refuse_above("index_head_dim", c.index_head_dim, 8192));
+  VARVE_CHECKED(refuse_above("qk_rope_head_dim", c.rope_dim, 1024));
+  return {};
+}
+
+}  // namespace
+
+DeepseekV4::DeepseekV4(Config config, Checkpoint checkpoint, Weights weights)
+    : config_(std::move(config)),
+      checkpoint_(std::move(checkpoint)),
+      weights_(std::move(weights)),
+      window_rope_(make_rope(config_.rope_dim, config_.window_rope)),
+      compress_rope_(make_rope(config_.rope_dim, config_.compress_rope)) {}
+
+template <class Visit>
+void DeepseekV4::visit_weights(Visit visit) const {
+  const Config& c = config_;
+  visit(weights_.embed, 1.0 / c.vocab_size);
+  for (const LayerWeights& w : weights_.layers) {
+    visit(w.attn_hc.fn, 1.0);
+    visit(w.ffn_hc.fn, 1.0);
+    visit(w.wq_a, 1.0);
+    visit(w.wq_b, 1.0);
+    visit(w.wkv, 1.0);
+    for (const Weight& group : w.wo_a) visit(group, 1.0);
+    visit(w.wo_b, 1.0);
+    for (const Weight* optional :
+         {&w.compressor.kv, &w.compressor.gate, &w.index_wq_b, &w.index_weights,
+          &w.index_compressor.kv, &w.index_compressor.gate}) {
+      if (optional->data != nullptr) visit(*optional, 1.0);
+    }
+    visit(w.router, 1.0);
+    for (size_t e = 0; e < w.experts.size(); ++e) {
+      const bool routed = e < static_cast<size_t>(c.n_experts);
+      const double share = routed ? static_cast<double>(c.n_experts_used) / c.n_experts : 1.0;
+      visit(w.experts[e].gate, share);
+      visit(w.experts[e].up, share);
+      visit(w.experts[e].down, share);
+    }
+  }
+  visit(weights_.head_hc.fn, 1.0);
+  visit(weights_.head, 1.0);
+}
+
+size_t DeepseekV4::decode_weight_bytes() const {
+  double bytes = 0;
+  visit_weights(
+      [&](const Weight& w, double share) { bytes += share * static_cast<double>(w.bytes()); });
+  return static_cast<size_t>(bytes);
+}
+
+size_t DeepseekV4::decode_weight_macs() const {
+  double macs = 0;
+  visit_weights([&](const Weight& w, double share) {
+    macs += share * static_cast<double>(w.n_rows) * static_cast<double>(w.n_cols);
+  });
+  return static_cast<size_t>(macs);
+}
+
+size_t DeepseekV4::vector_bytes() const {
+  size_t n = weights_.norm.size() + weights_.head_hc.base.size() + weights_.head_hc.scale.size();
+  for (const LayerWeights& w : weights_.layers) {
+    for (const std::vector<float>* v :
+         {&w.attn_norm, &w.ffn_norm, &w.q_norm, &w.kv_norm, &w.sinks, &w.compressor.position_bias,
+          &w.compressor.norm, &w.index_compressor.position_bias, &w.index_compressor.norm,
+          &w.router_bias, &w.attn_hc.base, &w.attn_hc.scale, &w.ffn_hc.base, &w.ffn_hc.scale}) {
+      n += v->size();
+    }
+    n += w.experts_by_id.size();
+  }
+  return n * 4;
+}
+
+std::unique_ptr<Runner> DeepseekV4::bind(ArenaBuilder& arena, Exec& exec,
+                                         const RunnerOptions& options) const {
+  return std::make_unique<ForwardPass>(*this, arena, exec, options);
+}
+
+Result<std::unique_ptr<DeepseekV4>> load(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return bad_input("no model at {}", path);
+  if (!fs::is_directory(path, ignored)) {
+    return bad_input("{} is not a directory; a model is one with config.json and safetensors files",
+                     path);
+  }
+  const std::string config_file = (fs::path(path) / "config.json").string();
+  VARVE_TRY(const std::string text, read_text_file(config_file, kMaxConfigBytes));
+  VARVE_TRY(Config config, parse_config(text, config_file));
+  VARVE_CHECKED(check_limits(config, config_file));
+  VARVE_TRY(Checkpoint checkpoint, Checkpoint::open(path));
+  VARVE_TRY(Weights weights, load_weights(checkpoint, config));
+  return std::make_unique<DeepseekV4>(std::move(config), std::move(checkpoint), std::move(weights));
+}
+
+}  // namespace varve::deepseek_v4

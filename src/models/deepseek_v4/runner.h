@@ -1,0 +1,99 @@
+// DeepSeek-V4's forward pass and the memory it works in.
+#pragma once
+
+#include <chrono>
+#include <vector>
+
+#include "attention/attention.h"
+#include "attention/compressor.h"
+#include "attention/indexer.h"
+#include "models/deepseek_v4/model.h"
+
+namespace varve::deepseek_v4 {
+
+/// Intermediates of one batch; n = max_tokens. Parts that never live at the same time share memory
+/// only where it says so.
+struct Scratch {
+  Scratch(ArenaBuilder& arena, const Config& config, int max_tokens);
+
+  float* streams;  // [n, hc, d]: the residual streams X
+  float* mix;      // [n, (2 + hc) * hc]: projection of the streams
+  float* pre;      // [n, hc]
+  float* post;     // [n, hc]
+  float* comb;     // [n, hc, hc]
+  float* x;        // [n, d]: input of a sub-layer
+  float* y;        // [n, d]: output of a sub-layer; of the last one: the hidden state
+  // attention
+  float* qr;             // [n, q_lora]
+  float* q;              // [n, n_heads * head_dim]: queries, then attention's output
+  float* kv;             // [n, head_dim]: window rows
+  float* inputs;         // [n, 2 * width]: the compressor's
+  float* index_inputs;   // [n, 2 * index width]
+  float* index_q;        // [n, index_n_heads * index_head_dim]
+  float* index_weights;  // [n, index_n_heads]
+  int32_t* picks;        // [n, index_topk]
+  int32_t* counts;       // [n]
+  float* grouped;        // [n, o_groups * o_lora]
+  // experts
+  float* router;         // [n, n_experts]
+  int32_t* pair_token;   // [n * used + n]: batch row of each (expert, token) pair, by expert
+  float* pair_weight;    // the same
+  int32_t* choice;       // [n, used]
+  float* choice_weight;  // [n, used]
+  int32_t* first_pair;   // [n_experts + 2]
+  int max_pairs;         // of one group of experts
+  float* pair_x;         // [max_pairs, d]
+  float* pair_gate;      // [max_pairs, expert width]
+  float* pair_up;        // [max_pairs, expert width]
+  float* pair_y;         // [max_pairs, d]
+  // angles of the batch's positions, window table and compress table
+  float* cos[2];  // [n, rope_dim / 2]
+  float* sin[2];
+  float* head_x;  // [kMaxLogitRows, d]
+};
+
+class ForwardPass final : public Runner {
+ public:
+  ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exec,
+              const RunnerOptions& options);
+
+  void forward(const Batch& batch) override;
+  void logits(std::span<const int32_t> rows, float* out) override;
+
+ private:
+  void embed(const Batch& batch);
+  void fill_angles(const Batch& batch);
+  void attention(const Batch& batch, int layer);
+  void compress(const Batch& batch, int layer);
+  void pick(const Batch& batch, int layer);
+  void experts(const Batch& batch, int layer);
+  void route(const Batch& batch, int layer);
+  void run_experts(const std::vector<ExpertWeights>& experts, int first, int end);
+  void enter(const HyperConnection& hc, const std::vector<float>& norm, int n);
+  void leave(int n);
+  void collapse(int n);
+
+  const DeepseekV4& model_;
+  const Config& config_;
+  Exec& exec_;
+  Scratch scratch_;
+  Attention attention_;
+  Indexer indexer_;
+};
+
+/// Adds the time until it is destroyed to one part's account.
+class PartTimer {
+ public:
+  PartTimer(PartTimes& times, Part part) : seconds_(times[part]) {}
+  ~PartTimer() {
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+  PartTimer(const PartTimer&) = delete;
+  PartTimer& operator=(const PartTimer&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace varve::deepseek_v4

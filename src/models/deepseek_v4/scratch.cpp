@@ -1,0 +1,67 @@
+#include <algorithm>
+
+#include "models/deepseek_v4/runner.h"
+
+namespace varve::deepseek_v4 {
+namespace {
+
+size_t product(int a, int b) {
+  return static_cast<size_t>(a) * static_cast<size_t>(b);
+}
+
+}  // namespace
+
+Scratch::Scratch(ArenaBuilder& arena, const Config& c, int n) {
+  const auto floats = [&](int rows, int width) {
+    return arena.take<float>("scratch", product(rows, width));
+  };
+  const auto ints = [&](int rows, int width) {
+    return arena.take<int32_t>("scratch", product(rows, width));
+  };
+  const bool any_compressed = std::any_of(c.layers.begin(), c.layers.end(), [](const auto& l) {
+    return l.attention != LayerKind::swa;
+  });
+  const bool any_csa = std::any_of(c.layers.begin(), c.layers.end(),
+                                   [](const auto& l) { return l.attention == LayerKind::csa; });
+  const int hc = c.hc_mult;
+  streams = floats(n, hc * c.hidden_size);
+  mix = floats(n, (2 + hc) * hc);
+  pre = floats(n, hc);
+  post = floats(n, hc);
+  comb = floats(n, hc * hc);
+  x = floats(n, c.hidden_size);
+  y = floats(n, c.hidden_size);
+
+  qr = floats(n, c.q_lora_rank);
+  q = floats(n, c.n_heads * c.head_dim);
+  kv = floats(n, c.head_dim);
+  inputs = floats(n, any_compressed ? 2 * (any_csa ? 2 : 1) * c.head_dim : 0);
+  index_inputs = floats(n, any_csa ? 4 * c.index_head_dim : 0);
+  index_q = floats(n, any_csa ? c.index_n_heads * c.index_head_dim : 0);
+  index_weights = floats(n, any_csa ? c.index_n_heads : 0);
+  picks = ints(n, any_csa ? c.index_topk : 0);
+  counts = ints(n, 1);
+  grouped = floats(n, c.o_groups * c.o_lora_rank);
+
+  router = floats(n, c.n_experts);
+  pair_token = ints(n, c.n_experts_used + 1);
+  pair_weight = floats(n, c.n_experts_used + 1);
+  choice = ints(n, c.n_experts_used);
+  choice_weight = floats(n, c.n_experts_used);
+  first_pair = ints(c.n_experts + 2, 1);
+  // Every expert fits whole (at most n pairs), and one token's experts run in one go.
+  max_pairs = std::max(n, c.n_experts_used + 1);
+  const int expert_width = c.moe_dim * std::max(1, c.n_shared_experts);
+  pair_x = floats(max_pairs, c.hidden_size);
+  pair_gate = floats(max_pairs, expert_width);
+  pair_up = floats(max_pairs, expert_width);
+  pair_y = floats(max_pairs, c.hidden_size);
+
+  for (int table = 0; table < 2; ++table) {
+    cos[table] = floats(n, c.rope_dim / 2);
+    sin[table] = floats(n, c.rope_dim / 2);
+  }
+  head_x = floats(kMaxLogitRows, c.hidden_size);
+}
+
+}  // namespace varve::deepseek_v4

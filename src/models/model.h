@@ -1,0 +1,99 @@
+// What the engine knows of a model family.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "attention/segment.h"
+#include "base/arena.h"
+#include "base/result.h"
+#include "formats/safetensors.h"
+#include "kernels/exec.h"
+#include "kvcache/shape.h"
+
+namespace varve {
+
+/// Looks on while a forward pass runs. Used by tests and by `eval`; costs nothing when absent.
+class Probe {
+ public:
+  virtual ~Probe() = default;
+  /// Rows of one named intermediate of one layer, in batch order: [n_rows, row_width].
+  virtual void floats(std::string_view name, int layer, const float* rows, int n_rows,
+                      int row_width) = 0;
+  virtual void ints(std::string_view name, int layer, const int32_t* rows, int n_rows,
+                    int row_width) = 0;
+};
+
+struct Batch {
+  std::span<const int32_t> ids;       // one per row
+  std::span<const Segment> segments;  // cover the rows in order
+  Probe* probe = nullptr;
+};
+
+/// Where the time of a step goes, by what it is spent on.
+enum class Part { embed, linears, compress, index, attention, experts, hyper_connections, head };
+inline constexpr int kNumParts = 8;
+std::string_view part_name(Part part);
+
+struct PartTimes {
+  double seconds[kNumParts] = {};
+  double& operator[](Part part) { return seconds[static_cast<int>(part)]; }
+};
+
+/// A model bound to memory: runs batches of up to a fixed number of tokens.
+class Runner {
+ public:
+  virtual ~Runner() = default;
+  /// Reads the batch's tokens; writes their rows into the sequences (not committed) and keeps one
+  /// hidden state a row for logits().
+  virtual void forward(const Batch& batch) = 0;
+  /// logits [rows.size(), vocab_size] of the given rows of the last batch; at most
+  /// kMaxLogitRows of them.
+  virtual void logits(std::span<const int32_t> rows, float* out) = 0;
+
+  PartTimes& times() { return times_; }
+
+ protected:
+  PartTimes times_;
+};
+
+inline constexpr int kMaxLogitRows = 64;
+
+/// How a runner is to be bound.
+struct RunnerOptions {
+  int max_tokens = 0;   // of one batch
+  int ctx_tokens = 0;   // of one sequence
+  bool probed = false;  // a Probe will look on
+};
+
+/// Weights and shape of a loaded model. Immutable, shared by any number of runners.
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual std::string_view family() const = 0;
+  virtual int vocab_size() const = 0;
+  virtual int max_position() const = 0;
+  virtual int bos_id() const = 0;  // -1: none
+  virtual std::span<const int> eos_ids() const = 0;
+  virtual CacheShape cache_shape() const = 0;
+
+  /// Bytes of the files that are mapped, and of the small tensors kept beside them as f32.
+  virtual size_t mapped_bytes() const = 0;
+  virtual size_t vector_bytes() const = 0;
+  /// Bytes of weights that decoding one token reads, and multiply-adds that it does with them.
+  virtual size_t decode_weight_bytes() const = 0;
+  virtual size_t decode_weight_macs() const = 0;
+
+  /// Takes the runner's scratch from `arena`. A dry builder counts; the runner is then null.
+  virtual std::unique_ptr<Runner> bind(ArenaBuilder& arena, Exec& exec,
+                                       const RunnerOptions& options) const = 0;
+};
+
+/// Loads a model directory (or one .safetensors file beside its config.json).
+Result<std::unique_ptr<Model>> load_model(const std::string& path);
+
+}  // namespace varve

@@ -1,0 +1,187 @@
+#include "models/weights.h"
+
+#include <cstring>
+
+namespace varve {
+namespace {
+
+constexpr int kFp4GroupCols = 32;
+
+int blocks(int n, int block) {
+  return (n + block - 1) / block;
+}
+
+Result<void> expect_shape(const TensorView& tensor, const std::vector<int64_t>& shape) {
+  if (tensor.shape == shape) return {};
+  return bad_input("{}: tensor {}: expected shape {}, found {}", tensor.file, tensor.name,
+                   shape_string(shape), shape_string(tensor.shape));
+}
+
+// Shape of one matrix (n_stack 0), or of n_stack of them.
+std::vector<int64_t> stack_shape(int n_stack, int n_rows, int n_cols) {
+  if (n_stack == 0) return {n_rows, n_cols};
+  return {n_stack, n_rows, n_cols};
+}
+
+Result<float> float_at(const TensorView& tensor, size_t i) {
+  uint16_t half;
+  float value;
+  switch (tensor.type) {
+    case DType::f32:
+      std::memcpy(&value, tensor.bytes.data() + i * 4, 4);
+      return value;
+    case DType::bf16:
+      std::memcpy(&half, tensor.bytes.data() + i * 2, 2);
+      return f32_from_bf16(half);
+    case DType::f16:
+      std::memcpy(&half, tensor.bytes.data() + i * 2, 2);
+      return f32_from_f16(half);
+    default:
+      return bad_input("{}: tensor {}: expected F32, BF16 or F16, found {}", tensor.file,
+                       tensor.name, dtype_name(tensor.type));
+  }
+}
+
+}  // namespace
+
+Result<const TensorView*> WeightLoader::find(const std::vector<std::string>& names) const {
+  for (const std::string& name : names) {
+    if (const TensorView* tensor = checkpoint_.find(name)) return tensor;
+  }
+  return bad_input("{}: no tensor {}; looked for {}", checkpoint_.files().front(), names.front(),
+                   fmt::join(names, ", "));
+}
+
+Result<Weight> WeightLoader::matrix(const TensorView& tensor,
+                                    const std::vector<std::string>& scale_names, int n_stack,
+                                    int n_rows, int n_cols) const {
+  Weight weight;
+  weight.n_rows = n_rows;
+  weight.n_cols = n_cols;
+  weight.data = tensor.bytes.data();
+  int stored_cols = n_cols;
+  int scale_rows = 0;
+  int scale_cols = 0;
+  switch (tensor.type) {
+    case DType::f32:
+    case DType::bf16:
+    case DType::f16:
+      weight.type = tensor.type;
+      break;
+    case DType::f8_e4m3:
+      weight.type = DType::f8_e4m3;
+      scale_rows = block_rows_;
+      scale_cols = block_cols_;
+      break;
+    case DType::i8:
+      weight.type = DType::e2m1x2;
+      if (n_cols % 2 != 0) {
+        return bad_input("{}: tensor {}: packed e2m1 (I8) needs an even number of columns, not {}",
+                         tensor.file, tensor.name, n_cols);
+      }
+      stored_cols = n_cols / 2;
+      scale_rows = 1;
+      scale_cols = kFp4GroupCols;
+      break;
+    default:
+      return bad_input(
+          "{}: tensor {}: expected F32, BF16, F16, F8_E4M3 or I8 (packed e2m1), found {}",
+          tensor.file, tensor.name, dtype_name(tensor.type));
+  }
+  VARVE_CHECKED(expect_shape(tensor, stack_shape(n_stack, n_rows, stored_cols)));
+  weight.row_bytes = static_cast<size_t>(stored_cols) * dtype_bytes(weight.type);
+  if (scale_rows == 0) return weight;
+
+  auto found = find(scale_names);
+  if (!found) {
+    return bad_input("{}: tensor {} is {} and has no scales; looked for {}", tensor.file,
+                     tensor.name, dtype_name(tensor.type), fmt::join(scale_names, ", "));
+  }
+  const TensorView& scale = **found;
+  if (scale.type != DType::f8_e8m0 && scale.type != DType::f32) {
+    return bad_input("{}: tensor {}: expected F8_E8M0 or F32, found {}", scale.file, scale.name,
+                     dtype_name(scale.type));
+  }
+  const int n_scale_cols = blocks(n_cols, scale_cols);
+  VARVE_CHECKED(
+      expect_shape(scale, stack_shape(n_stack, blocks(n_rows, scale_rows), n_scale_cols)));
+  weight.scales = scale.bytes.data();
+  weight.scale_type = scale.type;
+  weight.scale_rows = scale_rows;
+  weight.scale_cols = scale_cols;
+  weight.scale_row_bytes = static_cast<size_t>(n_scale_cols) * dtype_bytes(scale.type);
+  return weight;
+}
+
+Result<Weight> WeightLoader::linear(const std::vector<std::string>& names, int n_rows,
+                                    int n_cols) const {
+  std::vector<std::string> whole, scales;
+  for (const std::string& name : names) {
+    whole.push_back(name + ".weight");
+    scales.push_back(name + ".scale");
+    scales.push_back(name + ".weight_scale_inv");
+  }
+  VARVE_TRY(const TensorView* tensor, find(whole));
+  return matrix(*tensor, scales, 0, n_rows, n_cols);
+}
+
+Result<Weight> WeightLoader::bare(const std::vector<std::string>& names, int n_rows,
+                                  int n_cols) const {
+  VARVE_TRY(const TensorView* tensor, find(names));
+  return matrix(*tensor, {tensor->name + ".scale", tensor->name + "_scale_inv"}, 0, n_rows, n_cols);
+}
+
+Result<Weight> WeightLoader::stacked(const std::string& name, int index, int n_stack,
+                                     int stack_rows, int first_row, int n_rows, int n_cols) const {
+  VARVE_TRY(const TensorView* tensor, find({name}));
+  VARVE_TRY(Weight weight, matrix(*tensor, {name + "_scale_inv", name + ".scale", name + "_scale"},
+                                  n_stack, stack_rows, n_cols));
+  weight.data += static_cast<size_t>(index) * static_cast<size_t>(stack_rows) * weight.row_bytes;
+  if (weight.scales != nullptr) {
+    weight.scales += static_cast<size_t>(index) *
+                     static_cast<size_t>(blocks(stack_rows, weight.scale_rows)) *
+                     weight.scale_row_bytes;
+  }
+  return weight.rows(first_row, n_rows);
+}
+
+Result<std::vector<float>> WeightLoader::vector(const std::vector<std::string>& names,
+                                                const std::vector<int64_t>& shape) const {
+  VARVE_TRY(const TensorView* tensor, find(names));
+  VARVE_CHECKED(expect_shape(*tensor, shape));
+  std::vector<float> values(static_cast<size_t>(tensor->n_elements()));
+  for (size_t i = 0; i < values.size(); ++i) {
+    VARVE_TRY(values[i], float_at(*tensor, i));
+  }
+  return values;
+}
+
+Result<std::vector<int32_t>> WeightLoader::integers(const std::vector<std::string>& names,
+                                                    int n_rows, int n_cols, int limit) const {
+  VARVE_TRY(const TensorView* tensor, find(names));
+  VARVE_CHECKED(expect_shape(*tensor, {n_rows, n_cols}));
+  if (tensor->type != DType::i64 && tensor->type != DType::i32) {
+    return bad_input("{}: tensor {}: expected I64 or I32, found {}", tensor->file, tensor->name,
+                     dtype_name(tensor->type));
+  }
+  std::vector<int32_t> values(static_cast<size_t>(tensor->n_elements()));
+  const size_t width = dtype_bytes(tensor->type);
+  for (size_t i = 0; i < values.size(); ++i) {
+    int64_t value = 0;
+    if (tensor->type == DType::i64) {
+      std::memcpy(&value, tensor->bytes.data() + i * width, width);
+    } else {
+      int32_t narrow;
+      std::memcpy(&narrow, tensor->bytes.data() + i * width, width);
+      value = narrow;
+    }
+    if (value < 0 || value >= limit) {
+      return bad_input("{}: tensor {}: element {} is {}; expected 0 to {}", tensor->file,
+                       tensor->name, i, value, limit - 1);
+    }
+    values[i] = static_cast<int32_t>(value);
+  }
+  return values;
+}
+
+}  // namespace varve

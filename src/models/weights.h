@@ -1,0 +1,54 @@
+// Finds a model's tensors in a checkpoint by role, checks them, and turns them into what kernels
+// take. A tensor may go by several published names; the first that is there is used.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "formats/safetensors.h"
+#include "tensor/weight.h"
+
+namespace varve {
+
+class WeightLoader {
+ public:
+  /// Blocks of the scales of FP8 weights: rows x columns of values per scale.
+  WeightLoader(const Checkpoint& checkpoint, int block_rows, int block_cols)
+      : checkpoint_(checkpoint), block_rows_(block_rows), block_cols_(block_cols) {}
+
+  /// A linear layer [n_rows, n_cols]. `names` are without ".weight". Types: F32, BF16, F16; F8_E4M3
+  /// with a scale per block; I8 (packed e2m1) with a scale per 32 columns. Scales are called
+  /// NAME.scale or NAME.weight_scale_inv, E8M0 or F32.
+  Result<Weight> linear(const std::vector<std::string>& names, int n_rows, int n_cols) const;
+
+  /// A matrix [n_rows, n_cols] that is a parameter of its own: `names` are whole. Same types.
+  Result<Weight> bare(const std::vector<std::string>& names, int n_rows, int n_cols) const;
+
+  /// Matrix `index` of a stack [n_stack, stack_rows, n_cols] (Transformers keeps experts so): its
+  /// rows [first_row, first_row + n_rows).
+  Result<Weight> stacked(const std::string& name, int index, int n_stack, int stack_rows,
+                         int first_row, int n_rows, int n_cols) const;
+
+  /// A small tensor of exactly `shape`, as f32. Types: F32, BF16, F16. Names are whole.
+  Result<std::vector<float>> vector(const std::vector<std::string>& names,
+                                    const std::vector<int64_t>& shape) const;
+
+  /// An integer table [n_rows, n_cols] with values in [0, limit). Types: I64, I32.
+  Result<std::vector<int32_t>> integers(const std::vector<std::string>& names, int n_rows,
+                                        int n_cols, int limit) const;
+
+  bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
+
+ private:
+  Result<const TensorView*> find(const std::vector<std::string>& names) const;
+  Result<Weight> matrix(const TensorView& tensor, const std::vector<std::string>& scale_names,
+                        int n_stack, int n_rows, int n_cols) const;
+
+  const Checkpoint& checkpoint_;
+  int block_rows_;
+  int block_cols_;
+};
+
+}  // namespace varve

@@ -1,0 +1,219 @@
+// The forward pass against an outside oracle, for every kernel set: logits at every position,
+// intermediates of every layer, greedy continuations.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <tuple>
+
+#include "engine/generate.h"
+#include "support/golden.h"
+#include "support/reference_run.h"
+
+namespace varve {
+namespace {
+
+using testing_support::Golden;
+using testing_support::GoldenTensor;
+
+constexpr float kTolerance = 1e-4f;
+// A pick whose score is this close to the best one left out may flip by honest rounding.
+constexpr float kHonestGap = 1e-5f;
+
+// Keeps whole intermediates by (name, layer).
+class Recorder : public Probe {
+ public:
+  void floats(std::string_view name, int layer, const float* rows, int n, int width) override {
+    auto& kept = floats_[{std::string(name), layer}];
+    kept.insert(kept.end(), rows, rows + static_cast<size_t>(n) * static_cast<size_t>(width));
+  }
+  void ints(std::string_view name, int layer, const int32_t* rows, int n, int width) override {
+    for (int i = 0; i < n; ++i) {
+      ints_[{std::string(name), layer}].emplace_back(rows + i * width, rows + (i + 1) * width);
+    }
+  }
+  std::map<std::pair<std::string, int>, std::vector<float>> floats_;
+  std::map<std::pair<std::string, int>, std::vector<std::vector<int32_t>>> ints_;
+};
+
+class Goldens : public testing::TestWithParam<std::tuple<std::string, std::string>> {
+ protected:
+  Goldens()
+      : model_(testing_support::load_or_fail(testing_support::golden_dir(std::get<0>(GetParam())))),
+        golden_(testing_support::golden_dir(std::get<0>(GetParam())) + "/golden.safetensors") {
+    options_.kernels = select_kernels(std::get<1>(GetParam())).value();
+    options_.n_threads = 2;
+    options_.chunk_tokens = 128;
+  }
+
+  std::shared_ptr<const Model> model_;
+  Golden golden_;
+  EngineOptions options_;
+};
+
+// The largest difference between rows of `mine` and the golden's rows, with where it is.
+void expect_near(const float* mine, const float* want, int64_t n, float tolerance,
+                 const std::string& what) {
+  int64_t worst = 0;
+  float most = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const float difference = std::fabs(mine[i] - want[i]);
+    if (!(difference <= most)) {
+      most = difference;
+      worst = i;
+    }
+  }
+  EXPECT_LE(most, tolerance) << what << ": worst at " << worst << ", " << mine[worst] << " for "
+                             << want[worst];
+}
+
+TEST_P(Goldens, LogitsAtEveryPosition) {
+  const GoldenTensor want = golden_["logits"];
+  const std::vector<float> mine =
+      testing_support::all_logits(model_, golden_["ids"].ints, options_);
+  ASSERT_EQ(mine.size(), want.floats.size());
+  int64_t n_off = 0;
+  float most = 0;
+  for (int64_t t = 0; t < want.rows(); ++t) {
+    float row_most = 0;
+    for (int64_t v = 0; v < want.width(); ++v) {
+      const float difference =
+          std::fabs(mine[static_cast<size_t>(t * want.width() + v)] - want.row(t)[v]);
+      if (!(difference <= row_most)) row_most = difference;
+    }
+    if (!(row_most <= kTolerance)) ++n_off;
+    most = std::max(most, row_most);
+  }
+  // Under 0.5 % of the positions may differ by a flipped pick.
+  EXPECT_LE(static_cast<double>(n_off), 0.005 * static_cast<double>(want.rows()))
+      << "largest difference " << most;
+  RecordProperty("positions_off", static_cast<int>(n_off));
+  std::printf("%s, %s: %d of %d positions off; largest difference %.2e\n",
+              std::get<0>(GetParam()).c_str(), std::get<1>(GetParam()).c_str(),
+              static_cast<int>(n_off), static_cast<int>(want.rows()), static_cast<double>(most));
+}
+
+TEST_P(Goldens, IntermediatesOfEveryLayer) {
+  Recorder recorder;
+  const std::vector<int32_t> ids = golden_["ids"].ints;
+  options_.ctx_tokens = static_cast<int>(ids.size());
+  const auto engine = testing_support::engine_or_fail(model_, options_);
+  engine->set_probe(&recorder);
+  Session session = testing_support::session_or_fail(*engine);
+  ASSERT_TRUE(session.append(ids));
+
+  const std::vector<int32_t> at = golden_["at"].ints;
+  const CacheShape shape = model_->cache_shape();
+  for (int l = 0; l < static_cast<int>(shape.layers.size()); ++l) {
+    const LayerShape& layer = shape.layers[static_cast<size_t>(l)];
+    const std::string suffix = "." + std::to_string(l);
+    for (const char* name : {"streams", "attn_out", "window_rows"}) {
+      const GoldenTensor want = golden_[name + suffix];
+      const std::vector<float>& mine = recorder.floats_.at({name, l});
+      float largest = 1;
+      for (float x : want.floats) largest = std::max(largest, std::fabs(x));
+      for (size_t i = 0; i < at.size(); ++i) {
+        expect_near(mine.data() + at[i] * want.width(), want.row(static_cast<int64_t>(i)),
+                    want.width(), kTolerance * largest,
+                    name + suffix + " at " + std::to_string(at[i]));
+      }
+    }
+    if (layer.kind == LayerKind::swa) continue;
+    const GoldenTensor entries = golden_["entries" + suffix];
+    for (int64_t w = 0; w < entries.rows(); ++w) {
+      expect_near(reinterpret_cast<const float*>(session.sequence().entry(l, static_cast<int>(w))),
+                  entries.row(w), entries.width(), kTolerance, "entries" + suffix);
+    }
+    if (layer.kind != LayerKind::csa) continue;
+    const GoldenTensor keys = golden_["index_keys" + suffix];
+    for (int64_t w = 0; w < keys.rows(); ++w) {
+      expect_near(
+          reinterpret_cast<const float*>(session.sequence().index_key(l, static_cast<int>(w))),
+          keys.row(w), keys.width(), kTolerance, "index_keys" + suffix);
+    }
+    const GoldenTensor picks = golden_["picks" + suffix];
+    const std::vector<float> gap = golden_["pick_gap" + suffix].floats;
+    for (size_t i = 0; i < at.size(); ++i) {
+      if (gap[i] < kHonestGap) continue;
+      std::vector<int32_t> want(picks.ints.begin() + static_cast<int64_t>(i) * picks.width(),
+                                picks.ints.begin() + static_cast<int64_t>(i + 1) * picks.width());
+      std::erase(want, -1);
+      EXPECT_EQ(recorder.ints_.at({"picks", l})[static_cast<size_t>(at[i])], want)
+          << "picks" << suffix << " at " << at[i];
+    }
+  }
+}
+
+TEST_P(Goldens, GreedyContinuations) {
+  const std::vector<int32_t> ids = golden_["ids"].ints;
+  const auto names = golden_.names_with_prefix("greedy.");
+  ASSERT_FALSE(names.empty());
+  for (const std::string& name : names) {
+    const int n = std::stoi(name.substr(7));
+    const std::vector<int32_t> want = golden_[name].ints;
+    options_.ctx_tokens = n + static_cast<int>(want.size());
+    const auto engine = testing_support::engine_or_fail(model_, options_);
+    Session session = testing_support::session_or_fail(*engine);
+    ASSERT_TRUE(session.append({ids.data(), static_cast<size_t>(n)}));
+    Sampler sampler = Sampler::create({.temperature = 0}, model_->vocab_size()).value();
+    std::vector<int32_t> mine;
+    const auto done = generate(session, *engine, sampler,
+                               {.max_tokens = static_cast<int>(want.size()), .ignore_eos = true},
+                               [&](int32_t id) {
+                                 mine.push_back(id);
+                                 return true;
+                               });
+    ASSERT_TRUE(done) << done.error().message;
+    EXPECT_EQ(mine, want) << name;
+  }
+}
+
+std::vector<std::string> kernel_names() {
+  std::vector<std::string> names;
+  for (const Kernels* set : available_kernels()) names.emplace_back(set->name);
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, Goldens,
+    testing::Combine(testing::Values("v4-micro", "v4-flash-mini", "v4-pro-mini"),
+                     testing::ValuesIn(kernel_names())),
+    [](const auto& param) {
+      std::string name = std::get<0>(param.param) + "_" + std::get<1>(param.param);
+      std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+      return name;
+    });
+
+TEST(BundledModel, LogitsAndGreedyContinuations) {
+  const auto model =
+      testing_support::load_or_fail(testing_support::data_dir() + "/../../models/varve-tiny");
+  const Golden golden(testing_support::golden_dir("varve-tiny") + "/golden.safetensors");
+  for (const std::string prompt : {"jargon", "scripture", "recall"}) {
+    const std::vector<int32_t> ids = golden[prompt + ".ids"].ints;
+    const GoldenTensor want = golden[prompt + ".logits"];
+    const std::vector<float> mine = testing_support::all_logits(model, ids, {.n_threads = 2});
+    float largest = 1;
+    for (float x : want.floats) largest = std::max(largest, std::fabs(x));
+    expect_near(mine.data(), want.floats.data(), static_cast<int64_t>(mine.size()),
+                kTolerance * largest, prompt);
+
+    const std::vector<int32_t> greedy = golden[prompt + ".greedy"].ints;
+    const auto engine = testing_support::engine_or_fail(
+        model, {.ctx_tokens = static_cast<int>(ids.size() + greedy.size()), .n_threads = 1});
+    Session session = testing_support::session_or_fail(*engine);
+    ASSERT_TRUE(session.append(ids));
+    Sampler sampler = Sampler::create({.temperature = 0}, model->vocab_size()).value();
+    std::vector<int32_t> continued;
+    ASSERT_TRUE(generate(session, *engine, sampler,
+                         {.max_tokens = static_cast<int>(greedy.size()), .ignore_eos = true},
+                         [&](int32_t id) {
+                           continued.push_back(id);
+                           return true;
+                         }));
+    EXPECT_EQ(continued, greedy) << prompt;
+  }
+}
+
+}  // namespace
+}  // namespace varve

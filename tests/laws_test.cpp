@@ -1,0 +1,245 @@
+// Law 1: nothing about how tokens were brought in ever changes a logit. Bit-equal, not close.
+//
+// The yardstick of each test is a plain run: one session, one thread, one token a step, so every
+// token is decoded. Everything else (chunks, threads, neighbours, forks, rewinds) takes other paths
+// through the code.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "base/rng.h"
+#include "support/golden.h"
+#include "support/reference_run.h"
+
+namespace varve {
+namespace {
+
+using testing_support::engine_or_fail;
+using testing_support::session_or_fail;
+
+std::vector<int32_t> random_ids(int n, int vocab, uint64_t seed) {
+  Rng rng(seed);
+  std::vector<int32_t> ids(static_cast<size_t>(n));
+  for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(static_cast<uint64_t>(vocab)));
+  return ids;
+}
+
+// The first position at which two runs differ in any bit, -1 if none does.
+int first_difference(std::span<const float> a, std::span<const float> b, int vocab) {
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    if (std::memcmp(&a[i], &b[i], sizeof(float)) != 0) {
+      return static_cast<int>(i / static_cast<size_t>(vocab));
+    }
+  }
+  return a.size() == b.size() ? -1 : static_cast<int>(std::min(a.size(), b.size()));
+}
+
+struct Case {
+  std::string model;
+  std::string kernels;
+  Products products;
+};
+
+class Laws : public testing::TestWithParam<Case> {
+ protected:
+  // Long enough for two HCA entries, a full window and picks that leave entries out.
+  static constexpr int kTokens = 300;
+
+  Laws() : model_(load(GetParam().model)), vocab_(model_->vocab_size()) {
+    options_.kernels = select_kernels(GetParam().kernels).value();
+    options_.products = GetParam().products;
+    options_.n_threads = 1;
+    options_.chunk_tokens = 1;
+    ids_ = random_ids(kTokens, vocab_, 11);
+  }
+
+  static std::shared_ptr<const Model> load(const std::string& name) {
+    return testing_support::load_or_fail(testing_support::golden_dir(name));
+  }
+
+  // The plain run, made once for each case.
+  const std::vector<float>& plain() {
+    static std::map<std::string, std::vector<float>> made;
+    std::vector<float>& logits =
+        made[GetParam().model + GetParam().kernels + std::to_string(static_cast<int>(GetParam().products))];
+    if (logits.empty()) logits = testing_support::all_logits(model_, ids_, options_);
+    return logits;
+  }
+  std::span<const float> plain_row(int position) {
+    return std::span(plain()).subspan(static_cast<size_t>(position * vocab_),
+                                      static_cast<size_t>(vocab_));
+  }
+  std::span<const int32_t> ids(int begin, int end) const {
+    return std::span(ids_).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+  }
+  void expect_plain(const Session& session) {
+    ASSERT_EQ(session.logits().size(), static_cast<size_t>(vocab_));
+    EXPECT_EQ(first_difference(session.logits(), plain_row(session.n_tokens() - 1), vocab_), -1)
+        << "at " << session.n_tokens();
+  }
+
+  std::shared_ptr<const Model> model_;
+  int vocab_;
+  EngineOptions options_;
+  std::vector<int32_t> ids_;
+};
+
+TEST_P(Laws, ChunkSize) {
+  for (int chunk : {3, 4, 5, 64, 127, 128, 129, 500}) {
+    EngineOptions options = options_;
+    options.chunk_tokens = chunk;
+    EXPECT_EQ(first_difference(testing_support::all_logits(model_, ids_, options), plain(), vocab_),
+              -1)
+        << "chunks of " << chunk;
+  }
+}
+
+TEST_P(Laws, Threads) {
+  for (int threads : {2, 3}) {
+    for (int chunk : {1, 2, 7, 500}) {
+      EngineOptions options = options_;
+      options.chunk_tokens = chunk;
+      options.n_threads = threads;
+      EXPECT_EQ(
+          first_difference(testing_support::all_logits(model_, ids_, options), plain(), vocab_), -1)
+          << threads << " threads, chunks of " << chunk;
+    }
+  }
+}
+
+TEST_P(Laws, RandomSplits) {
+  EngineOptions options = options_;
+  options.chunk_tokens = 100;
+  options.ctx_tokens = kTokens;
+  options.n_threads = 2;
+  Rng rng(5);
+  for (int round = 0; round < 5; ++round) {
+    const auto engine = engine_or_fail(model_, options);
+    Session session = session_or_fail(*engine);
+    std::vector<float> logits;
+    while (session.n_tokens() < kTokens) {
+      const int begin = session.n_tokens();
+      const int end = std::min<int>(kTokens, begin + 1 + static_cast<int>(rng.below(60)));
+      ASSERT_TRUE(session.enqueue(ids(begin, end)));
+      testing_support::step_all_logits(*engine, session, logits);
+    }
+    EXPECT_EQ(first_difference(logits, plain(), vocab_), -1);
+  }
+}
+
+TEST_P(Laws, Fork) {
+  EngineOptions options = options_;
+  options.chunk_tokens = 50;
+  options.ctx_tokens = kTokens;
+  options.n_sessions = 2;
+  const auto other = random_ids(kTokens, vocab_, 99);
+  for (int at : {1, 4, 127, 128, 129, 200, 256}) {
+    const auto engine = engine_or_fail(model_, options);
+    Session trunk = session_or_fail(*engine);
+    ASSERT_TRUE(trunk.append(ids(0, at)));
+    auto twin = trunk.fork();
+    ASSERT_TRUE(twin) << twin.error().message;
+    expect_plain(*twin);
+    // The trunk goes somewhere else first: the twin must not notice.
+    ASSERT_TRUE(trunk.append(std::span(other).first(40)));
+    ASSERT_TRUE(twin->append(ids(at, kTokens)));
+    expect_plain(*twin);
+  }
+}
+
+TEST_P(Laws, Rewind) {
+  EngineOptions options = options_;
+  options.chunk_tokens = 64;
+  options.ctx_tokens = kTokens + 64;
+  options.n_threads = 2;
+  const auto noise = random_ids(64, vocab_, 123);
+  for (int interval : {128, 100000}) {  // resume points inside, or only the beginning
+    options.resume_interval_tokens = interval;
+    for (int to : {0, 1, 3, 4, 5, 63, 64, 65, 127, 128, 129, 200, 255, 256, 257, 299, 300}) {
+      const auto engine = engine_or_fail(model_, options);
+      Session session = session_or_fail(*engine);
+      ASSERT_TRUE(session.append(ids(0, kTokens)));
+      ASSERT_TRUE(session.append(noise));
+      const auto done = session.rewind(to);
+      ASSERT_TRUE(done) << done.error().message;
+      ASSERT_EQ(session.n_tokens(), to);
+      if (to > 0) expect_plain(session);
+      if (to < kTokens) {
+        ASSERT_TRUE(session.append(ids(to, kTokens)));
+        expect_plain(session);
+      }
+    }
+  }
+}
+
+TEST_P(Laws, RewindOfAForkLeavesTheOtherAlone) {
+  EngineOptions options = options_;
+  options.chunk_tokens = 64;
+  options.ctx_tokens = kTokens;
+  options.n_sessions = 2;
+  options.resume_interval_tokens = 50;
+  const auto noise = random_ids(150, vocab_, 7);
+  const auto engine = engine_or_fail(model_, options);
+  Session a = session_or_fail(*engine);
+  ASSERT_TRUE(a.append(ids(0, 260)));
+  auto b = a.fork();
+  ASSERT_TRUE(b);
+  ASSERT_TRUE(b->rewind(140));
+  ASSERT_TRUE(b->append(noise));
+  ASSERT_TRUE(a.append(ids(260, kTokens)));
+  expect_plain(a);
+  ASSERT_TRUE(b->rewind(140));
+  expect_plain(*b);
+  ASSERT_TRUE(b->append(ids(140, kTokens)));
+  expect_plain(*b);
+}
+
+TEST_P(Laws, NeighboursInTheSameStep) {
+  EngineOptions options = options_;
+  options.chunk_tokens = 37;
+  options.ctx_tokens = kTokens;
+  options.n_sessions = 3;
+  options.n_threads = 2;
+  const auto engine = engine_or_fail(model_, options);
+  Session mine = session_or_fail(*engine);
+  Session second = session_or_fail(*engine);
+  Session third = session_or_fail(*engine);
+  const auto other = random_ids(kTokens, vocab_, 21);
+  // The second prefills while the first decodes, and the third comes and goes.
+  ASSERT_TRUE(second.enqueue(std::span(other).first(290)));
+  Rng rng(1);
+  while (mine.n_tokens() < kTokens) {
+    const int begin = mine.n_tokens();
+    const int end = std::min<int>(kTokens, begin + 1 + static_cast<int>(rng.below(9)));
+    ASSERT_TRUE(mine.enqueue(ids(begin, end)));
+    if (third.n_tokens() + third.n_pending() < 250) {
+      ASSERT_TRUE(third.enqueue(ids(0, 3)));
+    }
+    while (mine.n_pending() > 0) ASSERT_GT(engine->step(), 0);
+    expect_plain(mine);
+  }
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const Kernels* set : available_kernels()) {
+    for (const char* model : {"v4-micro", "v4-flash-mini", "v4-pro-mini"}) {
+      for (Products products : {Products::f32, Products::bf16}) {
+        all.push_back({model, std::string(set->name), products});
+      }
+    }
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Laws, testing::ValuesIn(cases()), [](const auto& param) {
+  std::string name = param.param.model + "_" + param.param.kernels +
+                     (param.param.products == Products::f32 ? "_f32" : "_bf16");
+  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace varve
