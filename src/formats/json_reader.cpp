@@ -1,8 +1,8 @@
 #include "formats/json_reader.h"
 
-#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "base/mapped_file.h"

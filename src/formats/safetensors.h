@@ -13,7 +13,8 @@
 
 namespace varve {
 
-/// Opening costs O(n log n) in the tensors and touches only headers. Types read: F32 BF16 F16
+/// Opening costs O(n log n) in the tensors and touches only headers: 145,116 of them in 8 shards
+/// take 0.4 s (CheckpointTest.ManyTensorsOpenFast, two busy cores). Types read: F32 BF16 F16
 /// F8_E4M3 F8_E8M0 I8 I32 I64. Tensors of the other published types (U8, BOOL, F64, ...) do not
 /// keep a checkpoint from opening: tensors() and find() leave them out and get() says why.
 class Checkpoint {
