@@ -71,6 +71,7 @@ bool AddedTokens::cut(std::string_view text, bool normalized, RegexScratch& scra
   const Group& group = groups_[normalized ? 1 : 0];
   size_t done = 0;
   size_t from = 0;
+  size_t white_end = 0;  // of the white space after the last token with rstrip
   while (const std::optional<Match> match = next(group, text, from)) {
     from = match->end;
     size_t begin = match->begin;
@@ -79,13 +80,22 @@ bool AddedTokens::cut(std::string_view text, bool normalized, RegexScratch& scra
     if (token.single_word && next_to_word(text.substr(0, begin), text.substr(end), scratch)) {
       continue;
     }
+    // A match in the white space that the token before took (it has to be white space itself) is a
+    // token again, unless lstrip finds nothing left for it.
     if (token.lstrip) {
-      const size_t stripped = begin - trailing_white_space_bytes(text.substr(0, begin));
-      begin = stripped > done ? stripped : done;
+      if (done < begin) {
+        begin -= trailing_white_space_bytes(text.substr(done, begin - done));
+      } else {
+        begin = done;
+      }
     }
-    if (token.rstrip) end += leading_white_space_bytes(text.substr(end));
+    if (token.rstrip) {
+      // A run of white space is gone through once, however many tokens lie in it.
+      if (end > white_end) white_end = end + leading_white_space_bytes(text.substr(end));
+      end = white_end;
+    }
     if (done < begin && !on_text(text.substr(done, begin - done))) return false;
-    if (!on_token(token.id)) return false;
+    if (begin < end && !on_token(token.id)) return false;
     done = end;
   }
   return done >= text.size() || on_text(text.substr(done));

@@ -10,11 +10,14 @@ namespace varve {
 namespace {
 
 // The same sets as Oniguruma's \s and \w have in UTF-8; PCRE2's own differ in a few characters.
+// Outside of a class its \w also takes the superscript digits and fractions of Latin-1.
 constexpr std::string_view kSpaceSet =
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}"
     "\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}"
     "\\x{3000}";
-constexpr std::string_view kWordSet = "\\p{L}\\p{M}\\p{N}\\p{Pc}";
+constexpr std::string_view kWordSet = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+constexpr std::string_view kLoneWordSet =
+    "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 constexpr std::string_view kHexSet = "0-9a-fA-F";
 
 // General categories, which both name alike; other names are scripts, or what PCRE2 makes of them.
@@ -69,9 +72,26 @@ class Translator {
     atom_ = out_.size();
     if (c == '\\') return escape(false);
     if (c == '[') return char_class();
+    if (ignores_case_) VARVE_CHECKED(check_case(c));
     // A whole character, so that a quantifier which follows knows where its atom begins.
     copy(1);
     while ((static_cast<unsigned char>(peek()) & 0xC0) == 0x80) copy(1);
+    return {};
+  }
+
+  // Without regard to case, Oniguruma lets two letters stand for one ("ss" for U+00DF) and the
+  // other way round; PCRE2 does not.
+  Result<void> check_case(char c) const {
+    if (static_cast<unsigned char>(c) >= 0x80) {
+      return unsupported("letters outside ASCII without regard to case");
+    }
+    std::string pair(in_.substr(at_, 2));
+    for (char& letter : pair) {
+      letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    }
+    for (const std::string_view folded : {"ss", "ff", "fi", "fl", "st"}) {
+      if (pair == folded) return unsupported(in_quotes(pair) + " without regard to case");
+    }
     return {};
   }
 
@@ -117,11 +137,13 @@ class Translator {
     for (const std::string_view opening : {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:"}) {
       if (starts(opening)) {
         groups_.push_back(group);
+        ignores_case_ = ignores_case_ || opening == "(?i:";
         copy(opening.size());
         return {};
       }
     }
     if (starts("(?i)") && at_ == 0) {
+      ignores_case_ = true;
       copy(4);
       return {};
     }
@@ -151,13 +173,13 @@ class Translator {
         if (in_class) return literal("\\P{White_Space}"), Result<void>();
         return set(kSpaceSet, true), Result<void>();
       case 'w':
-        return set(kWordSet, false), Result<void>();
+        return set(in_class ? kWordSet : kLoneWordSet, false), Result<void>();
       case 'h':
         return set(kHexSet, false), Result<void>();
       case 'W':
       case 'H':
         if (in_class) return unsupported("a negated \\w or \\h in a class");
-        return set(c == 'W' ? kWordSet : kHexSet, true), Result<void>();
+        return set(c == 'W' ? kLoneWordSet : kHexSet, true), Result<void>();
       case 'v':
         return literal("\\x0B"), Result<void>();
       case 'u':
@@ -232,6 +254,8 @@ class Translator {
     while (at_ < in_.size() && peek() != ']') {
       if (peek() == '[') return unsupported("a class inside a class");
       if (starts("&&")) return unsupported("an intersection of classes");
+      if (ignores_case_ && static_cast<unsigned char>(peek()) >= 0x80)
+        VARVE_CHECKED(check_case(peek()));
       if (peek() == '\\') {
         VARVE_CHECKED(escape(true));
       } else {
@@ -246,6 +270,7 @@ class Translator {
   size_t at_ = 0;
   std::string out_;
   size_t atom_ = 0;             // where the atom that a quantifier would repeat begins in out_
+  bool ignores_case_ = false;   // from the first (?i) on
   std::vector<size_t> groups_;  // where the open groups begin in out_
 };
 

@@ -44,6 +44,8 @@ class Tokenizer {
 
   /// The text of `ids`, special tokens included. Bytes that do not form UTF-8 become U+FFFD, one
   /// for each maximal broken part. An id that names no piece adds nothing.
+  /// An added token always decodes to its own text, also one with letters of the byte alphabet in
+  /// it (the `tokenizers` library turns "é" into the lone byte 0xE9 and that into U+FFFD).
   std::string decode(std::span<const int32_t> ids) const;
 
   /// The largest id + 1. Not every id below it has to name a piece.

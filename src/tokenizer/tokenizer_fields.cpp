@@ -110,8 +110,8 @@ Result<Pretokenizer::Split> read_split(const json& object, const std::string& wh
                      pattern_where, in_quotes(kind), found(text));
   }
   const auto& value = text.get_ref<const std::string&>();
-  if (value.empty()) return bad_input("{}: expected a pattern, found an empty one", pattern_where);
   if (kind == "String") {
+    if (value.empty()) return bad_input("{}: expected a text, found an empty one", pattern_where);
     split.literal = value;
   } else {
     VARVE_TRY(split.regex, Regex::compile(value, pattern_where));
