@@ -15,7 +15,7 @@
 #include "cli/prompt.h"
 #include "cli/verbs.h"
 #include "engine/generate.h"
-#include "tokenizer/stream_decoder.h"
+#include "tokenizer/tokenizer.h"
 
 namespace varve::cli {
 namespace {

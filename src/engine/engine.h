@@ -71,6 +71,11 @@ class Session {
   /// replay from the nearest resume point below.
   Result<void> rewind(int n);
 
+  /// Fills an empty session with n tokens whose rows are seeded random values instead of computed
+  /// ones: reaches a depth in no time, for measuring speed there. What is computed afterwards means
+  /// nothing. Error (usage): the session is not empty, or n is beyond the context.
+  Result<void> fill_seeded(int n, uint64_t seed);
+
   /// Makes the present position one that rewind() reaches at no cost.
   void save_resume_point() { sequence_.save_resume_point(); }
   std::vector<int> resume_positions() const { return sequence_.resume_positions(); }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/rng.h"
 #include "engine/engine.h"
 
 namespace varve {
@@ -89,6 +90,43 @@ Result<void> Session::rewind(int n) {
   const int from = sequence_.rewind_to_resume_point(std::max(0, n - 1));
   has_logits_ = false;
   return append(std::span(past).subspan(static_cast<size_t>(from)));
+}
+
+Result<void> Session::fill_seeded(int n, uint64_t seed) {
+  if (n_tokens() > 0 || n_pending() > 0) {
+    return usage_error("only an empty session can be filled; this one has {} tokens",
+                       n_tokens() + n_pending());
+  }
+  VARVE_CHECKED(sequence_.reserve(n));
+  const CacheShape shape = engine_->model_->cache_shape();
+  Rng rng(seed);
+  const auto fill = [&](void* row, int width) {
+    auto* const values = static_cast<float*>(row);
+    for (int i = 0; i < width; ++i) values[i] = rng.normal();
+  };
+  for (int l = 0; l < static_cast<int>(shape.layers.size()); ++l) {
+    const LayerShape& layer = shape.layers[static_cast<size_t>(l)];
+    for (int pos = std::max(0, n - shape.window); pos < n; ++pos) {
+      fill(sequence_.window_row(l, pos), layer.head_dim);
+    }
+    if (layer.kind == LayerKind::swa) continue;
+    const bool csa = layer.kind == LayerKind::csa;
+    for (int pos = std::max(0, n - layer.state_tokens()); pos < n; ++pos) {
+      fill(sequence_.state_row(l, pos), 2 * layer.state_width());
+      if (csa) fill(sequence_.index_state_row(l, pos), 2 * layer.index_state_width());
+    }
+    for (int w = 0; w < n / layer.ratio; ++w) {
+      fill(sequence_.entry(l, w), layer.head_dim);
+      if (csa) fill(sequence_.index_key(l, w), layer.index_dim);
+    }
+  }
+  std::vector<int32_t> ids(static_cast<size_t>(n));
+  for (int32_t& id : ids) {
+    id = static_cast<int32_t>(rng.below(static_cast<uint64_t>(engine_->model_->vocab_size())));
+  }
+  sequence_.commit(ids);
+  has_logits_ = false;
+  return {};
 }
 
 }  // namespace varve
