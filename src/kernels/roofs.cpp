@@ -206,7 +206,9 @@ double thread_seconds() {
   return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
 }
 #else
-double thread_seconds() { return seconds_since(Clock::time_point{}); }
+double thread_seconds() {
+  return seconds_since(Clock::time_point{});
+}
 #endif
 
 // By the processor time of the threads while all of them work: what else the machine does at the

@@ -19,9 +19,19 @@ namespace HWY_NAMESPACE {
 // A codec reads one vector of kN values: part `part` of the kLanes values that start at byte p.
 //   kGroupBytes  bytes of kLanes values
 //   kFold        power of two that the caller multiplies into the scale
-//   Scale        a scale made ready for at(), once a block
+//   State        a scale (times kFold) made ready for scaled(), once a block
 
-struct CodecF32 {
+/// The State of most codecs: at() times the scale.
+template <class Codec>
+struct ScaledCodec {
+  using State = VF;
+  static HWY_INLINE VF ready(float scale) { return set(scale); }
+  static HWY_INLINE VF scaled(const uint8_t* p, size_t part, VF scale) {
+    return hn::Mul(Codec::at(p, part), scale);
+  }
+};
+
+struct CodecF32 : ScaledCodec<CodecF32> {
   static constexpr size_t kGroupBytes = 64;
   static constexpr float kFold = 1;
   static HWY_INLINE VF at(const uint8_t* p, size_t part) {
@@ -29,7 +39,7 @@ struct CodecF32 {
   }
 };
 
-struct CodecBf16 {
+struct CodecBf16 : ScaledCodec<CodecBf16> {
   static constexpr size_t kGroupBytes = 32;
   static constexpr float kFold = 1;
   static HWY_INLINE VF at(const uint8_t* p, size_t part) {
@@ -41,7 +51,7 @@ struct CodecBf16 {
   }
 };
 
-struct CodecF16 {
+struct CodecF16 : ScaledCodec<CodecF16> {
   static constexpr size_t kGroupBytes = 32;
   static constexpr float kFold = 1;
   static HWY_INLINE VF at(const uint8_t* p, size_t part) {
@@ -53,7 +63,7 @@ struct CodecF16 {
 };
 
 // s eeee mmm moved to s 0eeee mmm0000000 is an f16 of the same value / 2^8, subnormals included.
-struct CodecE4m3 {
+struct CodecE4m3 : ScaledCodec<CodecE4m3> {
   static constexpr size_t kGroupBytes = 16;
   static constexpr float kFold = 256;
   static HWY_INLINE VF at(const uint8_t* p, size_t part) {
@@ -98,13 +108,28 @@ struct CodecE2m1 {
 #endif
   }
 
+#if HWY_MAX_BYTES >= 64
+  // The whole table is one vector, which is scaled instead of the values.
+  using State = VF;
+  static HWY_INLINE VF ready(float scale) {
+    return hn::Mul(hn::LoadU(DF(), kE2m1Values.data()), set(scale));
+  }
+  static HWY_INLINE VF scaled(const uint8_t* p, size_t part, VF table) {
+    // The lookup takes the low four bits.
+    return hn::TableLookupLanes(table, hn::Indices512<float>{codes(p, part).raw});
+  }
+  static HWY_INLINE VF at(const uint8_t* p, size_t part) {
+    return scaled(p, part, hn::LoadU(DF(), kE2m1Values.data()));
+  }
+#else
+  using State = VF;
+  static HWY_INLINE VF ready(float scale) { return set(scale); }
+  static HWY_INLINE VF scaled(const uint8_t* p, size_t part, VF scale) {
+    return hn::Mul(at(p, part), scale);
+  }
   static HWY_INLINE VF at(const uint8_t* p, size_t part) {
     const DU du;
     const VU nibbles = hn::And(codes(p, part), hn::Set(du, 15));
-#if HWY_MAX_BYTES >= 64
-    return hn::TableLookupLanes(hn::LoadU(DF(), kE2m1Values.data()),
-                                hn::IndicesFromVec(DF(), nibbles));
-#else
     const VU magnitude = hn::And(nibbles, hn::Set(du, 7));
     const VU sign = hn::ShiftLeft<31>(hn::ShiftRight<3>(nibbles));
 #if HWY_MAX_BYTES >= 32
@@ -118,8 +143,8 @@ struct CodecE2m1 {
     const VF value = hn::IfThenElse(hn::Lt(small, set(1.0f)), small, hn::BitCast(DF(), normal));
 #endif
     return hn::Or(value, hn::BitCast(DF(), sign));
-#endif
   }
+#endif
 };
 
 /// Whether a codec's kFold may be multiplied into this scale without rounding or overflow.
@@ -133,24 +158,21 @@ HWY_INLINE bool is_plain_scale(float scale) {
 template <class Codec>
 HWY_INLINE void decode_run(const uint8_t* row, int begin, int end, float scale, bool scaled,
                            float* out) {
-  const size_t n = static_cast<size_t>(end - begin);
-  const uint8_t* const from = row + static_cast<size_t>(begin) * Codec::kGroupBytes / kLanes;
-  const VF factor = set(scale * Codec::kFold);
+  const auto n = static_cast<size_t>(end - begin);
+  const uint8_t* from = row + static_cast<size_t>(begin) * Codec::kGroupBytes / kLanes;
   const bool multiply = scaled || Codec::kFold != 1;
-  size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (size_t part = 0; part < kParts; ++part) {
-      const VF value = Codec::at(from + i / kLanes * Codec::kGroupBytes, part);
-      store(multiply ? hn::Mul(value, factor) : value, out + i + part * kN);
-    }
-  }
-  if (i == n) return;
+  const typename Codec::State state = Codec::ready(scale * Codec::kFold);
   uint8_t tail[Codec::kGroupBytes] = {};
-  std::memcpy(tail, from + i / kLanes * Codec::kGroupBytes,
-              ((n - i) * Codec::kGroupBytes + kLanes - 1) / kLanes);
-  for (size_t part = 0; part < kParts; ++part) {
-    const VF value = Codec::at(tail, part);
-    store(multiply ? hn::Mul(value, factor) : value, out + i + part * kN);
+  for (size_t i = 0; i < n; i += kLanes, from += Codec::kGroupBytes) {
+    const uint8_t* group = from;
+    if (n - i < kLanes) {
+      std::memcpy(tail, from, ((n - i) * Codec::kGroupBytes + kLanes - 1) / kLanes);
+      group = tail;
+    }
+    for (size_t part = 0; part < kParts; ++part) {
+      store(multiply ? Codec::scaled(group, part, state) : Codec::at(group, part),
+            out + i + part * kN);
+    }
   }
 }
 

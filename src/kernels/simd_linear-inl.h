@@ -21,8 +21,8 @@ namespace HWY_NAMESPACE {
 
 constexpr int kGemvRows = 4;
 
-// How far ahead of a row's loads the prefetches run, in bytes. A row shorter than that prefetches
-// its place in the next group of rows.
+// How far ahead of its loads each row of a group is prefetched, in bytes: near the row's end that
+// is the beginning of its place in the next group.
 constexpr size_t kPrefetchBytes = 1024;
 
 HWY_INLINE void prefetch(const uint8_t* p, size_t ahead) {
@@ -30,40 +30,50 @@ HWY_INLINE void prefetch(const uint8_t* p, size_t ahead) {
 }
 
 /// y[0, R) = rows r.. of w times x. scales: R rows of block scales times kFold, scale_stride apart;
-/// null without scales. x_tail: the last n_cols % kLanes values of x, padded with zeros.
-template <class Codec, int R>
+/// null without scales. kBlock: columns of one scale where that is known, else 0. x_tail: the last
+/// n_cols % kLanes values of x, padded with zeros.
+template <class Codec, int R, size_t kBlock>
 HWY_INLINE void gemv_rows(const Weight& w, int r, const float* x, const float* x_tail,
                           const float* scales, size_t scale_stride, float* y) {
   const auto n_cols = static_cast<size_t>(w.n_cols);
   const size_t n_full = n_cols / kLanes * kLanes;
-  const size_t block = scales == nullptr ? n_cols : static_cast<size_t>(w.scale_cols);
-  const size_t ahead = w.row_bytes >= 2 * kPrefetchBytes ? kPrefetchBytes : w.row_bytes * kGemvRows;
+  const size_t block = kBlock != 0         ? kBlock
+                       : scales == nullptr ? n_cols
+                                           : static_cast<size_t>(w.scale_cols);
+  const size_t ahead = HWY_MIN(kPrefetchBytes, w.row_bytes);
+  const size_t next_group = ahead + w.row_bytes * (kGemvRows - 1);
+  const bool multiply = scales != nullptr || Codec::kFold != 1;
   const uint8_t* rows[R];
   VF sum[R][kParts];
+  typename Codec::State state[R];
   for (int i = 0; i < R; ++i) {
     rows[i] = reinterpret_cast<const uint8_t*>(w.row(r + i));
     for (size_t part = 0; part < kParts; ++part) sum[i][part] = zero();
+    state[i] = Codec::ready(Codec::kFold);
   }
+  size_t offset = 0;
   for (size_t c = 0, b = 0; c < n_full; ++b) {
-    const size_t end = HWY_MIN(c + block, n_full);
-    VF scale[R];
-    for (int i = 0; i < R; ++i) {
-      scale[i] = scales == nullptr ? set(Codec::kFold)
-                                   : set(scales[static_cast<size_t>(i) * scale_stride + b]);
-    }
-    const bool multiply = scales != nullptr || Codec::kFold != 1;
-    for (; c < end; c += kLanes) {
-      const size_t offset = c / kLanes * Codec::kGroupBytes;
+    if (scales != nullptr) {
       for (int i = 0; i < R; ++i) {
-        const uint8_t* const p = rows[i] + offset;
-        if (offset % 64 < Codec::kGroupBytes) prefetch(p, ahead);
+        state[i] = Codec::ready(scales[static_cast<size_t>(i) * scale_stride + b]);
+      }
+    }
+    const size_t end = HWY_MIN(c + block, n_full);
+    do {
+      if (offset % 64 < Codec::kGroupBytes) {
+        const size_t distance = offset + (offset + ahead < w.row_bytes ? ahead : next_group);
+        for (int i = 0; i < R; ++i) prefetch(rows[i], distance);
+      }
+      for (int i = 0; i < R; ++i) {
         for (size_t part = 0; part < kParts; ++part) {
-          VF value = Codec::at(p, part);
-          if (multiply) value = hn::Mul(value, scale[i]);
+          const VF value = multiply ? Codec::scaled(rows[i] + offset, part, state[i])
+                                    : Codec::at(rows[i] + offset, part);
           sum[i][part] = hn::MulAdd(value, load(x + c + part * kN), sum[i][part]);
         }
       }
-    }
+      c += kLanes;
+      offset += Codec::kGroupBytes;
+    } while (c < end);
   }
   if (n_full < n_cols) {
     alignas(64) float tail[2 * kLanes];
@@ -107,7 +117,8 @@ HWY_INLINE bool ready_scales(const Weight& w, int r, size_t n, float fold, float
     most = hn::Max(most, exponents);
     store(hn::Mul(hn::BitCast(DF(), hn::ShiftLeft<23>(exponents)), set(fold)), to + b);
   }
-  bool plain = hn::AllTrue(di, hn::And(hn::Gt(least, hn::Set(di, 26)), hn::Lt(most, hn::Set(di, 228))));
+  bool plain =
+      hn::AllTrue(di, hn::And(hn::Gt(least, hn::Set(di, 26)), hn::Lt(most, hn::Set(di, 228))));
   for (; b < n; ++b) {
     plain = plain && bytes[b] >= 27 && bytes[b] <= 227;
     to[b] = f32_from_e8m0(bytes[b]) * fold;
@@ -135,7 +146,7 @@ HWY_NOINLINE HWY_MAYBE_UNUSED float gemv_decoded(const Weight& w, int r, const f
   return fold_lanes(sum);
 }
 
-template <class Codec>
+template <class Codec, size_t kBlock>
 HWY_NOINLINE void gemv(const Weight& w, int row_begin, int row_end, const float* x, float* y,
                        float* workspace) {
   alignas(64) float x_tail[kLanes] = {};
@@ -161,15 +172,25 @@ HWY_NOINLINE void gemv(const Weight& w, int row_begin, int row_end, const float*
     if (!plain) {
       for (int i = 0; i < n; ++i) y[r + i] = gemv_decoded(w, r + i, x, x_tail);
     } else if (n == kGemvRows) {
-      gemv_rows<Codec, kGemvRows>(w, r, x, x_tail, scales, n_scales, y + r);
+      gemv_rows<Codec, kGemvRows, kBlock>(w, r, x, x_tail, scales, n_scales, y + r);
     } else {
       for (int i = 0; i < n; ++i) {
         const float* const row_scales =
             scaled ? workspace + static_cast<size_t>(i) * n_scales : nullptr;
-        gemv_rows<Codec, 1>(w, r + i, x, x_tail, row_scales, n_scales, y + r + i);
+        gemv_rows<Codec, 1, kBlock>(w, r + i, x, x_tail, row_scales, n_scales, y + r + i);
       }
     }
     r += n;
+  }
+}
+
+template <class Codec>
+HWY_INLINE void linear_one(const Weight& w, int row_begin, int row_end, const float* x, float* y,
+                           float* workspace) {
+  if (w.scales != nullptr && w.scale_cols == 32) {
+    gemv<Codec, 32>(w, row_begin, row_end, x, y, workspace);
+  } else {
+    gemv<Codec, 0>(w, row_begin, row_end, x, y, workspace);
   }
 }
 
@@ -177,19 +198,19 @@ HWY_INLINE void linear_one(const Weight& w, int row_begin, int row_end, const fl
                            float* workspace) {
   switch (w.type) {
     case DType::f32:
-      gemv<CodecF32>(w, row_begin, row_end, x, y, workspace);
+      linear_one<CodecF32>(w, row_begin, row_end, x, y, workspace);
       break;
     case DType::bf16:
-      gemv<CodecBf16>(w, row_begin, row_end, x, y, workspace);
+      linear_one<CodecBf16>(w, row_begin, row_end, x, y, workspace);
       break;
     case DType::f16:
-      gemv<CodecF16>(w, row_begin, row_end, x, y, workspace);
+      linear_one<CodecF16>(w, row_begin, row_end, x, y, workspace);
       break;
     case DType::f8_e4m3:
-      gemv<CodecE4m3>(w, row_begin, row_end, x, y, workspace);
+      linear_one<CodecE4m3>(w, row_begin, row_end, x, y, workspace);
       break;
     case DType::e2m1x2:
-      gemv<CodecE2m1>(w, row_begin, row_end, x, y, workspace);
+      linear_one<CodecE2m1>(w, row_begin, row_end, x, y, workspace);
       break;
     default:
       break;
@@ -277,8 +298,8 @@ HWY_INLINE void linear_many(const Args& a) {
             const int n_tile_rows = HWY_MIN(kTileRows, n_rows - r);
             const TileFunction tile = first ? tile_for<true>(n_tile_rows, n_tokens)
                                             : tile_for<false>(n_tile_rows, n_tokens);
-            tile(panel + static_cast<size_t>(r) * kPanelStride, kPanelStride, xs,
-                 round_up_lanes(n), sums);
+            tile(panel + static_cast<size_t>(r) * kPanelStride, kPanelStride, xs, round_up_lanes(n),
+                 sums);
             if (!last) continue;
             for (int i = 0; i < n_tokens; ++i) {
               float* const y =

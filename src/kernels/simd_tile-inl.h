@@ -65,12 +65,18 @@ using TileFunction = void (*)(const float* w, size_t w_stride, const float* cons
 template <int R, bool kFirst>
 HWY_INLINE TileFunction tile_of_rows(int n_tokens) {
   switch (n_tokens) {
-    case 1: return tile<R, 1, kFirst>;
-    case 2: return tile<R, 2, kFirst>;
-    case 3: return tile<R, 3, kFirst>;
-    case 4: return tile<R, HWY_MIN(4, kTileTokens), kFirst>;
-    case 5: return tile<R, HWY_MIN(5, kTileTokens), kFirst>;
-    default: return tile<R, kTileTokens, kFirst>;
+    case 1:
+      return tile<R, 1, kFirst>;
+    case 2:
+      return tile<R, 2, kFirst>;
+    case 3:
+      return tile<R, 3, kFirst>;
+    case 4:
+      return tile<R, HWY_MIN(4, kTileTokens), kFirst>;
+    case 5:
+      return tile<R, HWY_MIN(5, kTileTokens), kFirst>;
+    default:
+      return tile<R, kTileTokens, kFirst>;
   }
 }
 
@@ -78,10 +84,14 @@ HWY_INLINE TileFunction tile_of_rows(int n_tokens) {
 template <bool kFirst>
 HWY_INLINE TileFunction tile_for(int n_rows, int n_tokens) {
   switch (n_rows) {
-    case 1: return tile_of_rows<1, kFirst>(n_tokens);
-    case 2: return tile_of_rows<2, kFirst>(n_tokens);
-    case 3: return tile_of_rows<3, kFirst>(n_tokens);
-    default: return tile_of_rows<4, kFirst>(n_tokens);
+    case 1:
+      return tile_of_rows<1, kFirst>(n_tokens);
+    case 2:
+      return tile_of_rows<2, kFirst>(n_tokens);
+    case 3:
+      return tile_of_rows<3, kFirst>(n_tokens);
+    default:
+      return tile_of_rows<4, kFirst>(n_tokens);
   }
 }
 

@@ -26,8 +26,8 @@ constexpr size_t kStep = 32;  // columns of one instruction
 constexpr size_t kLanes = 16;
 
 // What a block's e8m0 scale adds to the bits of a bf16 number: its exponent, in place.
-VARVE_INLINE __m512i exponent_of(uint8_t scale) {
-  return _mm512_set1_epi16(static_cast<short>((scale - 127) * 128));
+VARVE_INLINE int16_t exponent_of(uint8_t scale) {
+  return static_cast<int16_t>((scale - 127) * 128);
 }
 // Scales that keep every e4m3 and e2m1 value a normal bf16 number.
 constexpr uint8_t kLeastScale = 10, kMostScale = 245;
@@ -37,7 +37,7 @@ constexpr uint8_t kLeastScale = 10, kMostScale = 245;
 struct Bf16 {
   static constexpr size_t kStepBytes = 64;
   struct State {};
-  static VARVE_INLINE State scaled(uint8_t) { return {}; }
+  static VARVE_INLINE State scaled(int16_t) { return {}; }
   static VARVE_INLINE __m512i at(const uint8_t* p, const State&) { return _mm512_loadu_si512(p); }
 };
 
@@ -47,11 +47,11 @@ struct E4m3 {
     __m512i bias;        // of normal numbers: 120 + the scale's exponent, in place
     __m512i subnormals;  // by mantissa
   };
-  static VARVE_INLINE State scaled(uint8_t scale) {
+  static VARVE_INLINE State scaled(int16_t scale_exponent) {
     // m 2^-9 as bf16, m in 0..7
     const __m512i table = _mm512_zextsi128_si512(
         _mm_setr_epi16(0, 0x3B00, 0x3B80, 0x3BC0, 0x3C00, 0x3C20, 0x3C40, 0x3C60));
-    const __m512i exponent = exponent_of(scale);
+    const __m512i exponent = _mm512_set1_epi16(scale_exponent);
     return {_mm512_add_epi16(exponent, _mm512_set1_epi16(120 << 7)),
             _mm512_mask_add_epi16(table, 0xFE, table, exponent)};
   }
@@ -76,13 +76,13 @@ struct E2m1 {
   struct State {
     __m512i table;  // the 16 values twice: the lookup takes five bits
   };
-  static VARVE_INLINE State scaled(uint8_t scale) {
+  static VARVE_INLINE State scaled(int16_t scale_exponent) {
     const __m512i values = _mm512_broadcast_i64x4(_mm256_setr_epi16(
         0, 0x3F00, 0x3F80, 0x3FC0, 0x4000, 0x4040, 0x4080, 0x40C0, static_cast<short>(0x8000),
         static_cast<short>(0xBF00), static_cast<short>(0xBF80), static_cast<short>(0xBFC0),
         static_cast<short>(0xC000), static_cast<short>(0xC040), static_cast<short>(0xC080),
         static_cast<short>(0xC0C0)));
-    return {_mm512_mask_add_epi16(values, 0xFEFEFEFE, values, exponent_of(scale))};
+    return {_mm512_mask_add_epi16(values, 0xFEFEFEFE, values, _mm512_set1_epi16(scale_exponent))};
   }
   static VARVE_INLINE __m512i at(const uint8_t* p, const State& state) {
     const __m512i bytes =
@@ -180,7 +180,8 @@ VARVE_INLINE void decode_columns(const Weight& w, int r, size_t begin, size_t en
   for (size_t c = begin; c < end;) {
     const size_t b = c / scales.block;
     const size_t block_end = std::min((b + 1) * scales.block, end);
-    const typename Codec::State state = Codec::scaled(scales.row == nullptr ? 127 : scales.row[b]);
+    const typename Codec::State state =
+        Codec::scaled(scales.row == nullptr ? int16_t{0} : exponent_of(scales.row[b]));
     for (; c + kStep <= block_end; c += kStep) {
       _mm512_storeu_si512(out + (c - begin), Codec::at(row + c / kStep * Codec::kStepBytes, state));
     }
@@ -202,57 +203,97 @@ constexpr int kGemvRows = 4;
 // As in simd_linear-inl.h.
 constexpr size_t kPrefetchBytes = 1024;
 
-template <class Codec, int R>
-VARVE_INLINE void gemv_rows(const Weight& w, int r, const uint16_t* x, float* y) {
+/// The exponents of row r's scales, in place; n rounded up to 32 of them are written.
+VARVE_INLINE void ready_scales(const Weight& w, int r, size_t n, int16_t* to) {
+  const uint8_t* const row = scales_of(w, r).row;
+  for (size_t i = 0; i < n; i += 32) {
+    const __mmask32 some = n - i >= 32 ? ~__mmask32{0} : (__mmask32{1} << (n - i)) - 1;
+    const __m512i bytes = _mm512_cvtepu8_epi16(_mm256_maskz_loadu_epi8(some, row + i));
+    _mm512_storeu_si512(to + i,
+                        _mm512_slli_epi16(_mm512_sub_epi16(bytes, _mm512_set1_epi16(127)), 7));
+  }
+}
+
+/// kBlock: columns of one scale where that is known; 0: scales.block. exponents: R rows,
+/// exponents_stride apart; null without scales.
+template <class Codec, int R, size_t kBlock>
+VARVE_INLINE void gemv_rows(const Weight& w, int r, const uint16_t* x, const int16_t* exponents,
+                            size_t exponents_stride, float* y) {
   const auto n_cols = static_cast<size_t>(w.n_cols);
   const size_t n_full = n_cols / kStep * kStep;
-  const size_t ahead = w.row_bytes >= 2 * kPrefetchBytes ? kPrefetchBytes : w.row_bytes * kGemvRows;
+  const size_t ahead = std::min(kPrefetchBytes, w.row_bytes);
+  const size_t next_group = ahead + w.row_bytes * (kGemvRows - 1);
+  const size_t block = kBlock != 0 ? kBlock : scales_of(w, r).block;
   const uint8_t* rows[R];
-  Scales scales[R];
   __m512 sum[kGemvRows];
+  typename Codec::State state[R];
   for (int i = 0; i < kGemvRows; ++i) sum[i] = _mm512_setzero_ps();
   for (int i = 0; i < R; ++i) {
     rows[i] = reinterpret_cast<const uint8_t*>(w.row(r + i));
-    scales[i] = scales_of(w, r + i);
+    state[i] = Codec::scaled(0);
   }
-  const size_t block = scales[0].block;
-  typename Codec::State state[R];
-  for (size_t c = 0, b = 0; c < n_cols; ++b) {
-    const size_t block_end = std::min(c + block, n_full);
-    for (int i = 0; i < R; ++i) {
-      state[i] = Codec::scaled(scales[i].row == nullptr ? 127 : scales[i].row[b]);
+  size_t offset = 0;
+  for (size_t c = 0, b = 0; c < n_full; ++b) {
+    if (exponents != nullptr) {
+      for (int i = 0; i < R; ++i) {
+        state[i] = Codec::scaled(exponents[static_cast<size_t>(i) * exponents_stride + b]);
+      }
     }
-    for (; c < block_end; c += kStep) {
+    const size_t block_end = kBlock == kStep ? c + kStep : std::min(c + block, n_full);
+    do {
       const __m512i value = _mm512_loadu_si512(x + c);
-      const size_t offset = c / kStep * Codec::kStepBytes;
-      for (int i = 0; i < R; ++i) {
-        const uint8_t* const p = rows[i] + offset;
-        if (offset % 64 < Codec::kStepBytes) {
-          _mm_prefetch(reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(p) + ahead),
-                       _MM_HINT_T0);
+      if (offset % 64 < Codec::kStepBytes) {
+        const size_t distance = offset + (offset + ahead < w.row_bytes ? ahead : next_group);
+        for (int i = 0; i < R; ++i) {
+          _mm_prefetch(
+              reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(rows[i]) + distance),
+              _MM_HINT_T0);
         }
-        sum[i] = dot(sum[i], Codec::at(p, state[i]), value);
       }
-    }
-    if (c == n_full && n_full < n_cols && n_cols <= (b + 1) * block) {
-      const __m512i value = load_tail(x + c, n_cols - c);
       for (int i = 0; i < R; ++i) {
-        sum[i] = dot(sum[i], decode_tail<Codec>(rows[i], c, n_cols, state[i]), value);
+        sum[i] = dot(sum[i], Codec::at(rows[i] + offset, state[i]), value);
       }
-      c = n_cols;
+      c += kStep;
+      offset += Codec::kStepBytes;
+    } while (c < block_end);
+  }
+  if (n_full < n_cols) {
+    const __m512i value = load_tail(x + n_full, n_cols - n_full);
+    for (int i = 0; i < R; ++i) {
+      if (exponents != nullptr) {
+        state[i] =
+            Codec::scaled(exponents[static_cast<size_t>(i) * exponents_stride + n_full / block]);
+      }
+      sum[i] = dot(sum[i], decode_tail<Codec>(rows[i], n_full, n_cols, state[i]), value);
     }
   }
   store_some(fold(sum[0], sum[1], sum[2], sum[3]), R, y);
 }
 
-template <class Codec>
+template <class Codec, size_t kBlock>
 VARVE_TARGET void gemv(const LinearBf16Args& a, int begin, int end) {
-  int r = begin;
-  for (; r + kGemvRows <= end; r += kGemvRows) {
-    gemv_rows<Codec, kGemvRows>(*a.weight, r, a.x, a.y + r);
+  const Weight& w = *a.weight;
+  auto* const workspace = reinterpret_cast<int16_t*>(a.workspace);
+  const bool scaled = w.scales != nullptr;
+  const size_t n_scales =
+      scaled ? static_cast<size_t>((w.n_cols + w.scale_cols - 1) / w.scale_cols) : 0;
+  const size_t stride = (n_scales + 31) / 32 * 32;
+  const int16_t* const exponents = scaled ? workspace : nullptr;
+  for (int r = begin; r < end;) {
+    const int n = end - r >= kGemvRows ? kGemvRows : 1;
+    for (int i = 0; i < n && scaled; ++i) {
+      ready_scales(w, r + i, n_scales, workspace + static_cast<size_t>(i) * stride);
+    }
+    if (n == kGemvRows) {
+      gemv_rows<Codec, kGemvRows, kBlock>(w, r, a.x, exponents, stride, a.y + r);
+    } else {
+      gemv_rows<Codec, 1, kBlock>(w, r, a.x, exponents, stride, a.y + r);
+    }
+    r += n;
   }
-  for (; r < end; ++r) gemv_rows<Codec, 1>(*a.weight, r, a.x, a.y + r);
 }
+static_assert(kGemvRows * (kMaxColumns / kStep + 32) * sizeof(int16_t) <=
+              kWorkspaceFloats * sizeof(float));
 
 // ---- several tokens; the blocking is that of simd_linear-inl.h with twice the columns
 
@@ -401,8 +442,10 @@ VARVE_TARGET void gemm(const LinearBf16Args& a, int begin, int end) {
 
 template <class Codec>
 void rows(const LinearBf16Args& a, int begin, int end) {
-  if (a.n_tokens == 1) {
-    gemv<Codec>(a, begin, end);
+  if (a.n_tokens == 1 && a.weight->scales != nullptr && a.weight->scale_cols == int{kStep}) {
+    gemv<Codec, kStep>(a, begin, end);
+  } else if (a.n_tokens == 1) {
+    gemv<Codec, 0>(a, begin, end);
   } else {
     gemm<Codec>(a, begin, end);
   }
