@@ -19,7 +19,8 @@
 
 namespace varve {
 
-/// y[t, r] = sum over c of weight[r, c] * x[t, c], for r in [row_begin, row_end).
+/// y[t, r] = sum over c of weight[r, c] * x[t, c], for r in [row_begin, row_end). The NaN codes of
+/// e4m3 may read as +-480.
 struct LinearArgs {
   const Weight* weight;
   int row_begin, row_end;
@@ -95,7 +96,7 @@ struct HcCoefficientsArgs {
   float* comb;  // [hc, hc], row j = from stream, column k = to stream
 };
 
-/// Floats of workspace that each thread hands to an op, on a cache line's start.
+/// Floats of workspace that each thread hands to an op (fastest on a cache line's start).
 inline constexpr size_t kWorkspaceFloats = size_t{1} << 18;
 /// Rows of one step of the running softmax.
 inline constexpr int kAttendTile = 64;

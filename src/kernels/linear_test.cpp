@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -257,6 +258,37 @@ TEST(Linear, DecodesEveryCodeInEveryLane) {
               ASSERT_EQ(single[at], many[at]);
             }
           }
+        }
+      }
+    }
+  }
+}
+
+TEST(Linear, InfinityAndNanStayWhereTheyBelong) {
+  static Workspace workspace;
+  Rng rng(23);
+  constexpr int kCols = 70, kTokens = 8, kRows = 5;
+  for (const DType type : {DType::f32, DType::bf16, DType::f8_e4m3, DType::e2m1x2}) {
+    const OwnedWeight owned = random_weight(rng, {.type = type, .n_rows = kRows, .n_cols = kCols});
+    Inputs in = random_inputs(rng, kTokens, kCols, true);
+    const float special[] = {std::numeric_limits<float>::infinity(),
+                             std::numeric_limits<float>::quiet_NaN()};
+    for (const size_t at : {size_t{kCols} + 3, size_t{4 * kCols} + 69}) {
+      const float value = special[at % 2];
+      in.x.as<float>()[at] = value;
+      in.x_bf16.as<uint16_t>()[at] = bf16_from_f32(value);
+    }
+    for (const Kernels* set : test_sets()) {
+      for (const bool bf16 : {false, true}) {
+        float want[kTokens * kRows], many[kTokens * kRows], single[kTokens * kRows];
+        call(ref_kernels(), bf16, owned.weight, 0, kRows, in, 0, kTokens, want, workspace.get());
+        call(*set, bf16, owned.weight, 0, kRows, in, 0, kTokens, many, workspace.get());
+        for (int t = 0; t < kTokens; ++t) {
+          call(*set, bf16, owned.weight, 0, kRows, in, t, 1, single, workspace.get());
+        }
+        for (const float* got : {many, single}) {
+          const Comparison error = compare(got, want, kTokens * kRows);
+          ASSERT_TRUE(error.within(1e-4)) << set->name << " " << error.text();
         }
       }
     }

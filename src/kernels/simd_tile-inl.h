@@ -20,11 +20,10 @@ constexpr int kTileTokens = kN == 16 ? 6 : 3;
 constexpr size_t kTileFloats = kLanes * kTileRows * kTileTokens;
 
 /// sums[t][r] (lanes) = or, unless kFirst, += over k of w[r][k] * x[t][k], k < n, a positive
-/// multiple of kLanes. `sums` are aligned, kTileRows apart.
+/// multiple of kLanes. `sums` lie kTileRows apart.
 template <int R, int T, bool kFirst>
 HWY_NOINLINE void tile(const float* w, size_t w_stride, const float* const* x, size_t n,
                        float* sums) {
-  const DF df;
   for (size_t part = 0; part < kParts; ++part) {
     VF sum[T][R];
     const float* xt[T];
@@ -33,9 +32,9 @@ HWY_NOINLINE void tile(const float* w, size_t w_stride, const float* const* x, s
       for (int r = 0; r < R; ++r) {
         const auto at = static_cast<size_t>(t * kTileRows + r);
         if constexpr (kFirst) {
-          sum[t][r] = hn::Zero(df);
+          sum[t][r] = zero();
         } else {
-          sum[t][r] = hn::Load(df, sums + at * kLanes + part * kN);
+          sum[t][r] = load(sums + at * kLanes + part * kN);
         }
       }
     }
@@ -53,7 +52,7 @@ HWY_NOINLINE void tile(const float* w, size_t w_stride, const float* const* x, s
     for (int t = 0; t < T; ++t) {
       for (int r = 0; r < R; ++r) {
         const auto at = static_cast<size_t>(t * kTileRows + r);
-        hn::Store(sum[t][r], df, sums + at * kLanes + part * kN);
+        store(sum[t][r], sums + at * kLanes + part * kN);
       }
     }
   }
@@ -100,7 +99,7 @@ HWY_INLINE void fold_tile_row(const float* sums, float* out) {
   VF lanes[kTileRows][kParts];
   for (size_t r = 0; r < kTileRows; ++r) {
     for (size_t part = 0; part < kParts; ++part) {
-      lanes[r][part] = hn::Load(DF(), sums + r * kLanes + part * kN);
+      lanes[r][part] = load(sums + r * kLanes + part * kN);
     }
   }
   fold_lanes(lanes[0], lanes[1], lanes[2], lanes[3], out);

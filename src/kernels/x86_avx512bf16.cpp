@@ -201,7 +201,7 @@ VARVE_INLINE __m512i load_tail(const uint16_t* x, size_t n) {
 
 constexpr int kGemvRows = 4;
 // As in simd_linear-inl.h.
-constexpr size_t kPrefetchBytes = 1024;
+constexpr size_t kPrefetchBytes = 4096;
 
 /// The exponents of row r's scales, in place; n rounded up to 32 of them are written.
 VARVE_INLINE void ready_scales(const Weight& w, int r, size_t n, int16_t* to) {
@@ -322,7 +322,7 @@ VARVE_TARGET void tile(const uint16_t* w, const uint16_t* const* x, size_t n, fl
       if constexpr (kFirst) {
         sum[t][r] = _mm512_setzero_ps();
       } else {
-        sum[t][r] = _mm512_load_ps(sums + at * kLanes);
+        sum[t][r] = _mm512_loadu_ps(sums + at * kLanes);
       }
     }
   }
@@ -341,7 +341,7 @@ VARVE_TARGET void tile(const uint16_t* w, const uint16_t* const* x, size_t n, fl
   for (int t = 0; t < T; ++t) {
     for (int r = 0; r < R; ++r) {
       const auto at = static_cast<size_t>(t * kTileRows + r);
-      _mm512_store_ps(sums + at * kLanes, sum[t][r]);
+      _mm512_storeu_ps(sums + at * kLanes, sum[t][r]);
     }
   }
 }
@@ -407,8 +407,8 @@ VARVE_TARGET void panel_times_tokens(const LinearBf16Args& a, const uint16_t* pa
       for (int i = 0; i < n_tokens; ++i) {
         const float* const from = sums + static_cast<size_t>(i) * kTileRows * kLanes;
         const __m128 folded =
-            fold(_mm512_load_ps(from), _mm512_load_ps(from + kLanes),
-                 _mm512_load_ps(from + 2 * kLanes), _mm512_load_ps(from + 3 * kLanes));
+            fold(_mm512_loadu_ps(from), _mm512_loadu_ps(from + kLanes),
+                 _mm512_loadu_ps(from + 2 * kLanes), _mm512_loadu_ps(from + 3 * kLanes));
         store_some(folded, n_tile_rows,
                    a.y + static_cast<size_t>(t + i) * a.y_stride + static_cast<size_t>(r0 + r));
       }
