@@ -9,7 +9,6 @@
 #include <cstring>
 #include <filesystem>
 #include <initializer_list>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <utility>
 
@@ -21,16 +20,11 @@ namespace varve::deepseek_v4 {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::ordered_json;
 
 static_assert(std::endian::native == std::endian::little, "tensors are written as they lie");
 
 constexpr size_t kChunkBytes = size_t{1} << 20;
 constexpr int kFp4GroupCols = 32;
-constexpr std::string_view kBosText = "<｜begin▁of▁sentence｜>";
-constexpr std::string_view kEosText = "<｜end▁of▁sentence｜>";
-constexpr std::string_view kPadText = "<｜▁pad▁｜>";
-
 // ---- presets ----
 
 // What all published models share; sizes are left to the preset.
@@ -356,9 +350,8 @@ class Filler {
   void fill(std::span<std::byte> out) {
     switch (tensor_.values) {
       case SyntheticValues::e4m3:
-        draw_each<4>(out, [&](uint64_t bits, size_t i) {
-          return codes_[(bits >> (16 * i)) % kE4m3Codes];
-        });
+        draw_each<4>(
+            out, [&](uint64_t bits, size_t i) { return codes_[(bits >> (16 * i)) % kE4m3Codes]; });
         return;
       case SyntheticValues::e2m1:
         draw_each<4>(out, [&](uint64_t bits, size_t i) {
@@ -385,7 +378,8 @@ class Filler {
   static constexpr size_t kE2m1Codes = 256;
 
   float normal() {
-    return static_cast<float>(tensor_.mean + tensor_.deviation * static_cast<double>(rng_.normal()));
+    return static_cast<float>(tensor_.mean +
+                              tensor_.deviation * static_cast<double>(rng_.normal()));
   }
 
   // N bytes of each 64-bit draw.
@@ -477,63 +471,6 @@ Result<void> write_weights(const std::string& path, const Config& config, uint64
   return writer.finish();
 }
 
-// A float's shortest decimal, as a number: 1e-06 and not 9.99999997e-07.
-ordered_json shortest(float value) {
-  return ordered_json::parse(fmt::format("{}", value));
-}
-
-void append_utf8(std::string& text, unsigned code_point) {
-  if (code_point < 0x80) {
-    text += static_cast<char>(code_point);
-    return;
-  }
-  text += static_cast<char>(0xC0 | code_point >> 6);  // the byte alphabet ends below U+0800
-  text += static_cast<char>(0x80 | (code_point & 0x3F));
-}
-
-// The character that stands for each byte in byte-level vocabularies.
-std::array<std::string, 256> byte_alphabet() {
-  std::array<std::string, 256> spelt;
-  unsigned next_free = 256;
-  for (unsigned byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
-    append_utf8(spelt[byte], printable ? byte : next_free++);
-  }
-  return spelt;
-}
-
-// Number `n` of the made-up words: two syllables, then three, with the space in front.
-std::string word(size_t n) {
-  constexpr std::string_view kConsonants = "bdfghklmnprstvz";
-  constexpr std::string_view kVowels = "aeiou";
-  constexpr size_t kSyllables = kConsonants.size() * kVowels.size();
-  size_t n_syllables = 2;
-  for (size_t n_words = kSyllables * kSyllables; n >= n_words; n_words *= kSyllables) {
-    n -= n_words;
-    ++n_syllables;
-  }
-  std::string text = "Ġ";
-  for (size_t s = 0; s < n_syllables; ++s, n /= kSyllables) {
-    text += kConsonants[n % kSyllables / kVowels.size()];
-    text += kVowels[n % kVowels.size()];
-  }
-  return text;
-}
-
-std::string tokenizer_config_json(const Config& config) {
-  const ordered_json out = {
-      {"add_bos_token", false},
-      {"add_eos_token", false},
-      {"bos_token", kBosText},
-      {"eos_token", kEosText},
-      {"pad_token", kPadText},
-      {"clean_up_tokenization_spaces", false},
-      {"model_max_length", config.max_position},
-      {"tokenizer_class", "PreTrainedTokenizerFast"},
-  };
-  return out.dump(1) + '\n';
-}
-
 }  // namespace
 
 const std::vector<SyntheticPreset>& synthetic_presets() {
@@ -592,124 +529,6 @@ SyntheticSize synthetic_size(const Config& config) {
   return size;
 }
 
-std::string config_json(const Config& c) {
-  ordered_json ratios = ordered_json::array();
-  int n_hash_layers = 0;
-  for (const LayerConfig& layer : c.layers) {
-    ratios.push_back(layer.ratio);
-    n_hash_layers += layer.hash_routed ? 1 : 0;
-  }
-  const Yarn& yarn = c.compress_rope.yarn;
-  const ordered_json out = {
-      {"architectures", {"DeepseekV4ForCausalLM"}},
-      {"model_type", "deepseek_v4"},
-      {"vocab_size", c.vocab_size},
-      {"hidden_size", c.hidden_size},
-      {"num_hidden_layers", c.n_layers},
-      {"num_attention_heads", c.n_heads},
-      {"num_key_value_heads", 1},
-      {"head_dim", c.head_dim},
-      {"qk_rope_head_dim", c.rope_dim},
-      {"q_lora_rank", c.q_lora_rank},
-      {"o_groups", c.o_groups},
-      {"o_lora_rank", c.o_lora_rank},
-      {"index_n_heads", c.index_n_heads},
-      {"index_head_dim", c.index_head_dim},
-      {"index_topk", c.index_topk},
-      {"sliding_window", c.window},
-      {"compress_ratios", ratios},
-      {"n_routed_experts", c.n_experts},
-      {"num_experts_per_tok", c.n_experts_used},
-      {"n_shared_experts", c.n_shared_experts},
-      {"moe_intermediate_size", c.moe_dim},
-      {"num_hash_layers", n_hash_layers},
-      {"scoring_func", "sqrtsoftplus"},
-      {"topk_method", "noaux_tc"},
-      {"norm_topk_prob", c.norm_topk_prob},
-      {"routed_scaling_factor", shortest(c.route_scale)},
-      {"swiglu_limit", shortest(c.swiglu_limit)},
-      {"hidden_act", "silu"},
-      {"hc_mult", c.hc_mult},
-      {"hc_sinkhorn_iters", c.hc_iters},
-      {"hc_eps", shortest(c.hc_eps)},
-      {"rms_norm_eps", shortest(c.rms_eps)},
-      {"rope_theta", c.window_rope.theta},
-      {"compress_rope_theta", c.compress_rope.theta},
-      {"rope_scaling",
-       {{"type", "yarn"},
-        {"factor", yarn.factor},
-        {"beta_fast", yarn.beta_fast},
-        {"beta_slow", yarn.beta_slow},
-        {"original_max_position_embeddings", yarn.original_max_position}}},
-      {"max_position_embeddings", c.max_position},
-      {"num_nextn_predict_layers", 0},
-      {"tie_word_embeddings", c.tied_head},
-      {"bos_token_id", c.bos_id},
-      {"eos_token_id", c.eos_ids.front()},
-      {"attention_bias", false},
-      {"attention_dropout", 0.0},
-      {"initializer_range", 0.02},
-      {"use_cache", true},
-      {"torch_dtype", "bfloat16"},
-      {"quantization_config",
-       {{"quant_method", "fp8"},
-        {"fmt", "e4m3"},
-        {"activation_scheme", "dynamic"},
-        {"scale_fmt", "ue8m0"},
-        {"weight_block_size", {c.fp8_block_rows, c.fp8_block_cols}}}},
-  };
-  return out.dump(1) + '\n';
-}
-
-std::string synthetic_tokenizer_json(int vocab_size) {
-  ordered_json added = ordered_json::array();
-  ordered_json vocab = ordered_json::object();
-  for (const std::string_view text : {kBosText, kEosText, kPadText}) {
-    const size_t id = vocab.size();
-    vocab[std::string(text)] = id;
-    added.push_back({{"id", id},
-                     {"content", text},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
-                     {"normalized", false},
-                     {"special", true}});
-  }
-  // Keys of an ordered_json are looked up one by one, so the words go in as text further down.
-  for (const std::string& spelt : byte_alphabet()) vocab[spelt] = vocab.size();
-  const ordered_json byte_level = {{"type", "ByteLevel"},
-                                   {"add_prefix_space", false},
-                                   {"trim_offsets", true},
-                                   {"use_regex", true}};
-  const ordered_json out = {
-      {"version", "1.0"},
-      {"truncation", nullptr},
-      {"padding", nullptr},
-      {"added_tokens", added},
-      {"normalizer", nullptr},
-      {"pre_tokenizer", byte_level},
-      {"post_processor", nullptr},
-      {"decoder", byte_level},
-      {"model",
-       {{"type", "BPE"},
-        {"dropout", nullptr},
-        {"unk_token", nullptr},
-        {"continuing_subword_prefix", nullptr},
-        {"end_of_word_suffix", nullptr},
-        {"fuse_unk", false},
-        {"byte_fallback", false},
-        {"merges", ordered_json::array()}}},
-  };
-  std::string text = out.dump();
-  std::string pieces = vocab.dump();
-  pieces.pop_back();
-  for (int id = kMinSyntheticVocab; id < vocab_size; ++id) {
-    pieces += fmt::format(",\"{}\":{}", word(static_cast<size_t>(id - kMinSyntheticVocab)), id);
-  }
-  text.resize(text.size() - 2);  // the ends of the model and of the file
-  return text + ",\"vocab\":" + pieces + "}}}\n";
-}
-
 Result<void> write_synthetic(const std::string& dir, const SyntheticPreset& preset, uint64_t seed,
                              const std::function<void(size_t done, size_t total)>& progress) {
   std::error_code error;
@@ -726,7 +545,8 @@ Result<void> write_synthetic(const std::string& dir, const SyntheticPreset& pres
   VARVE_CHECKED(write_weights(path("model.safetensors"), preset.config, seed, progress));
   VARVE_CHECKED(
       write_text(path("tokenizer.json"), synthetic_tokenizer_json(preset.config.vocab_size)));
-  VARVE_CHECKED(write_text(path("tokenizer_config.json"), tokenizer_config_json(preset.config)));
+  VARVE_CHECKED(
+      write_text(path("tokenizer_config.json"), synthetic_tokenizer_config_json(preset.config)));
   return write_text(path("config.json"), config_json(preset.config));
 }
 

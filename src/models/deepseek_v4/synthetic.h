@@ -31,9 +31,9 @@ Result<const SyntheticPreset*> find_synthetic_preset(std::string_view name);
 
 /// What a tensor's elements are drawn from.
 enum class SyntheticValues {
-  e4m3,        // normal; codes to be multiplied by an e4m3_scales tensor
+  e4m3,  // normal; codes to be multiplied by an e4m3_scales tensor
   e4m3_scales,
-  e2m1,        // normal; two codes a byte, to be multiplied by an e2m1_scales tensor
+  e2m1,  // normal; two codes a byte, to be multiplied by an e2m1_scales tensor
   e2m1_scales,
   bf16,        // normal
   f32,         // normal
@@ -67,6 +67,7 @@ std::string config_json(const Config& config);
 /// vocabulary has at least kMinSyntheticVocab ids.
 std::string synthetic_tokenizer_json(int vocab_size);
 inline constexpr int kMinSyntheticVocab = 3 + 256;
+std::string synthetic_tokenizer_config_json(const Config& config);
 
 /// Writes model.safetensors, tokenizer.json, tokenizer_config.json and config.json into `dir`,
 /// which is made if it is not there. Files of these names are replaced. `progress` may be empty; it

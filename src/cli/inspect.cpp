@@ -1,0 +1,479 @@
+// varve inspect: what a model is made of, and what its cache will cost.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "cli/engine_flags.h"
+#include "cli/model_path.h"
+#include "cli/verbs.h"
+#include "kvcache/layout.h"
+#include "models/deepseek_v4/model.h"
+
+namespace varve::cli {
+namespace {
+
+using deepseek_v4::Config;
+using deepseek_v4::DeepseekV4;
+using deepseek_v4::LayerConfig;
+using nlohmann::ordered_json;
+
+struct InspectFlags {
+  std::string model;  // empty: the bundled one
+  bool json = false;
+};
+
+// ---- tensors by class ----
+
+enum class TensorClass {
+  embedding,
+  attention,
+  compressor,
+  indexer,
+  router,
+  routed_experts,
+  shared_expert,
+  norms,
+  hyper_connections,
+  mtp,
+  other,
+};
+
+struct ClassNames {
+  std::string_view label;  // for people
+  std::string_view id;     // in JSON
+};
+
+ClassNames class_names(TensorClass tensor_class) {
+  switch (tensor_class) {
+    case TensorClass::embedding:
+      return {"embedding, head", "embedding"};
+    case TensorClass::attention:
+      return {"attention", "attention"};
+    case TensorClass::compressor:
+      return {"compressor", "compressor"};
+    case TensorClass::indexer:
+      return {"indexer", "indexer"};
+    case TensorClass::router:
+      return {"router", "router"};
+    case TensorClass::routed_experts:
+      return {"routed experts", "routed_experts"};
+    case TensorClass::shared_expert:
+      return {"shared expert", "shared_expert"};
+    case TensorClass::norms:
+      return {"norms", "norms"};
+    case TensorClass::hyper_connections:
+      return {"hyper-connections", "hyper_connections"};
+    case TensorClass::mtp:
+      return {"mtp (not used)", "mtp"};
+    case TensorClass::other:
+      break;
+  }
+  return {"other (not used)", "other"};
+}
+
+// Whether a forward pass reads it.
+bool is_used(TensorClass tensor_class) {
+  return tensor_class != TensorClass::mtp && tensor_class != TensorClass::other;
+}
+
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+// By the official names and Transformers'; the first rule that holds.
+TensorClass classify(std::string_view name) {
+  using enum TensorClass;
+  constexpr std::string_view kRoot = "model.";
+  if (name.starts_with(kRoot)) name.remove_prefix(kRoot.size());
+  if (name.starts_with("mtp.")) return mtp;
+  if (name.starts_with("embed") || name.starts_with("head.") || name.starts_with("lm_head.")) {
+    return embedding;
+  }
+  if (contains(name, "hc_") || contains(name, "_hc.")) return hyper_connections;
+  if (name == "norm.weight") return norms;
+  if (!name.starts_with("layers.")) return other;
+  if (contains(name, ".indexer.")) return indexer;
+  if (contains(name, ".compressor.")) return compressor;
+  if (contains(name, ".shared_experts.")) return shared_expert;
+  if (contains(name, ".experts.")) return routed_experts;
+  if (contains(name, ".ffn.gate.") || contains(name, ".mlp.gate.")) return router;
+  if (name.ends_with("norm.weight") || name.ends_with("layernorm.weight")) return norms;
+  if (contains(name, ".attn.") || contains(name, ".self_attn.")) return attention;
+  return other;
+}
+
+// Scales and tables of ids are no parameters. Of the sites of the hyper-connections "scale" is one.
+int64_t n_parameters(const TensorView& tensor, TensorClass tensor_class) {
+  const bool is_scale = tensor_class != TensorClass::hyper_connections &&
+                        (tensor.type == DType::f8_e8m0 || tensor.name.ends_with(".scale") ||
+                         tensor.name.ends_with("_scale_inv") || tensor.name.ends_with("_scale"));
+  if (is_scale || tensor.type == DType::i32 || tensor.type == DType::i64) return 0;
+  return tensor.n_elements() * (tensor.type == DType::i8 ? 2 : 1);
+}
+
+struct TensorSum {
+  int64_t count = 0;
+  int64_t n_parameters = 0;
+  size_t n_bytes = 0;
+
+  void operator+=(const TensorSum& other) {
+    count += other.count;
+    n_parameters += other.n_parameters;
+    n_bytes += other.n_bytes;
+  }
+};
+
+struct TensorReport {
+  std::map<std::pair<TensorClass, DType>, TensorSum> sums;
+  TensorSum total;
+  int64_t used_parameters = 0;    // that some token needs: without mtp and other
+  int64_t active_parameters = 0;  // that one token needs
+};
+
+TensorReport report_tensors(const DeepseekV4& model) {
+  TensorReport report;
+  int64_t n_routed = 0;
+  for (const TensorView& tensor : model.checkpoint().tensors()) {
+    const TensorClass tensor_class = classify(tensor.name);
+    const TensorSum one = {1, n_parameters(tensor, tensor_class), tensor.bytes.size()};
+    report.sums[{tensor_class, tensor.type}] += one;
+    report.total += one;
+    if (is_used(tensor_class)) report.used_parameters += one.n_parameters;
+    if (tensor_class == TensorClass::routed_experts) n_routed += one.n_parameters;
+  }
+  const Config& c = model.config();
+  report.active_parameters =
+      report.used_parameters - n_routed + n_routed / c.n_experts * c.n_experts_used;
+  return report;
+}
+
+// ---- cache ----
+
+// Contexts to show the cost of, where the model has them.
+constexpr std::array<int, 3> kContexts = {32 << 10, 128 << 10, 1 << 20};
+
+// Of one sequence, as the cache allocates it: whole blocks, and one slot of detail.
+size_t cache_bytes(const CacheLayout& layout, int n_tokens) {
+  return static_cast<size_t>(n_tokens / kBlockTokens) * layout.block_bytes + layout.detail_bytes;
+}
+
+double per_token(size_t block_bytes) {
+  return static_cast<double>(block_bytes) / kBlockTokens;
+}
+
+// ---- text ----
+
+std::string human_count(int64_t n) {
+  const auto value = static_cast<double>(n);
+  if (value >= 1e12) return fmt::format("{:.2f} T", value / 1e12);
+  if (value >= 1e9) return fmt::format("{:.2f} B", value / 1e9);
+  if (value >= 1e6) return fmt::format("{:.1f} M", value / 1e6);
+  if (value >= 1e3) return fmt::format("{:.1f} K", value / 1e3);
+  return fmt::format("{}", n);
+}
+
+std::string bytes_text(size_t n) {
+  return human_bytes(static_cast<double>(n));
+}
+
+std::string type_text(DType type) {
+  return type == DType::i8 ? "I8 (e2m1)" : std::string(dtype_name(type));
+}
+
+bool use_colours() {
+  const char* const term = std::getenv("TERM");
+  const char* const no_color = std::getenv("NO_COLOR");
+  return isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0') &&
+         (term == nullptr || std::string_view(term) != "dumb");
+}
+
+char layer_letter(LayerKind kind) {
+  switch (kind) {
+    case LayerKind::swa:
+      return 'S';
+    case LayerKind::csa:
+      return 'c';
+    case LayerKind::hca:
+      break;
+  }
+  return 'H';
+}
+
+std::string coloured(LayerKind kind, std::string text, bool colours) {
+  if (!colours) return text;
+  const int colour = kind == LayerKind::swa ? 33 : kind == LayerKind::csa ? 36 : 35;
+  return fmt::format("\x1b[{}m{}\x1b[0m", colour, text);
+}
+
+// Text from a file in one line of the terminal: its last `width` bytes, nothing unprintable.
+std::string fitted(std::string text, size_t width) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
+  }
+  if (text.size() <= width) return text;
+  size_t begin = text.size() - (width - 3);
+  while (begin < text.size() && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) ++begin;
+  return "..." + text.substr(begin);
+}
+
+void print_config(const DeepseekV4& model, const std::string& path) {
+  const Config& c = model.config();
+  const auto line = [](std::string_view label, const std::string& text) {
+    fmt::print("  {:<18}{}\n", label, text);
+  };
+  fmt::print("{}\n", fitted(path, 80));
+  line("family", fmt::format("{}, context {} tokens", model.family(), c.max_position));
+  line("hidden", fmt::format("{}, {} streams (hyper-connections)", c.hidden_size, c.hc_mult));
+  line("attention", fmt::format("{} heads x {} (RoPE {}), query rank {}", c.n_heads, c.head_dim,
+                                c.rope_dim, c.q_lora_rank));
+  line("output", fmt::format("{} groups, rank {}", c.o_groups, c.o_lora_rank));
+  if (c.index_n_heads > 0) {
+    line("indexer", fmt::format("{} heads x {}, {} entries picked", c.index_n_heads,
+                                c.index_head_dim, c.index_topk));
+  }
+  line("experts", fmt::format("{} x {}, {} used, {} shared", c.n_experts, c.moe_dim,
+                              c.n_experts_used, c.n_shared_experts));
+  line("vocabulary", fmt::format("{}{}", c.vocab_size, c.tied_head ? ", head tied" : ""));
+  const auto rope_text = [](const deepseek_v4::RopeConfig& rope) {
+    return rope.yarn.factor == 1 ? fmt::format("theta {:.9g}", rope.theta)
+                                 : fmt::format("theta {:.9g}, YaRN {:.9g} x {}", rope.theta,
+                                               rope.yarn.factor, rope.yarn.original_max_position);
+  };
+  line("RoPE", fmt::format("window layers: {}", rope_text(c.window_rope)));
+  line("", fmt::format("compressed layers: {}", rope_text(c.compress_rope)));
+}
+
+void print_layers(const Config& c) {
+  constexpr size_t kPerRow = 64;
+  const bool colours = use_colours();
+  fmt::print("\nlayers ({})\n", c.n_layers);
+  for (size_t begin = 0; begin < c.layers.size(); begin += kPerRow) {
+    const size_t end = std::min(c.layers.size(), begin + kPerRow);
+    std::string strip;
+    std::string marks;
+    for (size_t i = begin; i < end; ++i) {
+      const LayerConfig& layer = c.layers[i];
+      strip += coloured(layer.attention, std::string(1, layer_letter(layer.attention)), colours);
+      marks += layer.hash_routed ? '#' : ' ';
+    }
+    fmt::print("  {:>5} {}\n", begin, strip);
+    marks.erase(marks.find_last_not_of(' ') + 1);
+    if (!marks.empty()) fmt::print("  {:>5} {}\n", "", marks);
+  }
+  std::map<std::pair<LayerKind, int>, int> counts;
+  int n_hash = 0;
+  for (const LayerConfig& layer : c.layers) {
+    ++counts[{layer.attention, layer.ratio}];
+    n_hash += layer.hash_routed ? 1 : 0;
+  }
+  for (const auto& [key, count] : counts) {
+    const auto [kind, ratio] = key;
+    std::string what = fmt::format("window of {} tokens", c.window);
+    if (kind == LayerKind::csa) {
+      what += fmt::format(" + {} entries picked, {} tokens each", c.index_topk, ratio);
+    } else if (kind == LayerKind::hca) {
+      what += fmt::format(" + all entries, {} tokens each", ratio);
+    }
+    fmt::print("  {} {} x{:<5} {}\n", coloured(kind, std::string(1, layer_letter(kind)), colours),
+               layer_kind_name(kind), count, what);
+  }
+  if (n_hash > 0) fmt::print("  # hash x{:<4} experts by token id\n", n_hash);
+}
+
+void print_tensors(const DeepseekV4& model, const TensorReport& report) {
+  fmt::print("\n{:<20}{:<11}{:>9}{:>13}{:>14}{:>8}\n", "tensors", "stored as", "count",
+             "parameters", "bytes", "share");
+  const auto row = [&](std::string_view label, const std::string& type, const TensorSum& sum) {
+    const double share = report.total.n_bytes == 0 ? 0
+                                                   : static_cast<double>(sum.n_bytes) /
+                                                         static_cast<double>(report.total.n_bytes);
+    fmt::print("  {:<18}{:<11}{:>9}{:>13}{:>14}{:>6.1f} %\n", label, type, sum.count,
+               sum.n_parameters == 0 ? "-" : human_count(sum.n_parameters), bytes_text(sum.n_bytes),
+               share * 100);
+  };
+  std::optional<TensorClass> before;
+  for (const auto& [key, sum] : report.sums) {
+    const auto [tensor_class, type] = key;
+    row(before == tensor_class ? "" : class_names(tensor_class).label, type_text(type), sum);
+    before = tensor_class;
+  }
+  row("total", "", report.total);
+  const Config& c = model.config();
+  fmt::print("  parameters: {} in use, {} active a token ({} of {} experts)\n",
+             human_count(report.used_parameters), human_count(report.active_parameters),
+             c.n_experts_used, c.n_experts);
+  const std::vector<UnreadTensor>& unread = model.checkpoint().unread();
+  if (!unread.empty()) {
+    fmt::print("  not counted: {} tensor{} of types that are not read ({})\n", unread.size(),
+               unread.size() == 1 ? "" : "s", fitted(unread.front().dtype, 16));
+  }
+  fmt::print("  mapped: {} in {} file{}\n", bytes_text(model.mapped_bytes()),
+             model.checkpoint().files().size(), model.checkpoint().files().size() == 1 ? "" : "s");
+}
+
+void print_cache(const CacheLayout& layout, int max_position) {
+  fmt::print("\n{:<26}{:>14}{:>13}{:>13}{:>13}\n",
+             fmt::format("cache, {} rows (exact)", row_format_info(layout.formats.window).name),
+             "bytes/token", "32K tokens", "128K tokens", "1M tokens");
+  const auto row = [&](std::string_view label, const std::string& rate, auto bytes_at) {
+    fmt::print("  {:<24}{:>14}", label, rate);
+    for (const int n_tokens : kContexts) {
+      fmt::print("{:>13}", n_tokens <= max_position ? bytes_text(bytes_at(n_tokens)) : "-");
+    }
+    fmt::print("\n");
+  };
+  const auto pool = [&](std::string_view label, size_t block_bytes) {
+    row(label, fmt::format("{:.2f}", per_token(block_bytes)),
+        [&](int n_tokens) { return static_cast<size_t>(n_tokens / kBlockTokens) * block_bytes; });
+  };
+  pool("CSA entries", layout.csa_block_bytes);
+  pool("HCA entries", layout.hca_block_bytes);
+  pool("index keys", layout.index_block_bytes);
+  const size_t pools = layout.csa_block_bytes + layout.hca_block_bytes + layout.index_block_bytes;
+  if (layout.block_bytes != pools) pool("padding of blocks", layout.block_bytes - pools);
+  const auto fixed = [&](std::string_view label, size_t bytes) {
+    row(label, "-", [bytes](int) { return bytes; });
+  };
+  fixed("window rows", layout.window_detail_bytes);
+  const size_t details = layout.window_detail_bytes + layout.state_detail_bytes;
+  fixed("compressor state", layout.state_detail_bytes);
+  if (layout.detail_bytes != details) fixed("padding", layout.detail_bytes - details);
+  row("one sequence", fmt::format("{:.2f}", per_token(layout.block_bytes)),
+      [&](int n_tokens) { return cache_bytes(layout, n_tokens); });
+}
+
+// ---- JSON ----
+
+ordered_json config_object(const Config& c) {
+  ordered_json layers = ordered_json::array();
+  for (const LayerConfig& layer : c.layers) {
+    layers.push_back({{"attention", layer_kind_name(layer.attention)},
+                      {"ratio", layer.ratio},
+                      {"hash_routed", layer.hash_routed}});
+  }
+  return {
+      {"vocab_size", c.vocab_size},
+      {"hidden_size", c.hidden_size},
+      {"n_layers", c.n_layers},
+      {"n_heads", c.n_heads},
+      {"head_dim", c.head_dim},
+      {"rope_dim", c.rope_dim},
+      {"q_lora_rank", c.q_lora_rank},
+      {"o_groups", c.o_groups},
+      {"o_lora_rank", c.o_lora_rank},
+      {"index_n_heads", c.index_n_heads},
+      {"index_head_dim", c.index_head_dim},
+      {"index_topk", c.index_topk},
+      {"window", c.window},
+      {"n_experts", c.n_experts},
+      {"n_experts_used", c.n_experts_used},
+      {"n_shared_experts", c.n_shared_experts},
+      {"moe_dim", c.moe_dim},
+      {"hc_mult", c.hc_mult},
+      {"max_position", c.max_position},
+      {"tied_head", c.tied_head},
+      {"layers", layers},
+  };
+}
+
+ordered_json tensors_object(const DeepseekV4& model, const TensorReport& report) {
+  ordered_json classes = ordered_json::array();
+  for (const auto& [key, sum] : report.sums) {
+    classes.push_back({{"class", class_names(key.first).id},
+                       {"used", is_used(key.first)},
+                       {"dtype", dtype_name(key.second)},
+                       {"count", sum.count},
+                       {"parameters", sum.n_parameters},
+                       {"bytes", sum.n_bytes}});
+  }
+  return {
+      {"classes", classes},
+      {"count", report.total.count},
+      {"parameters", report.total.n_parameters},
+      {"used_parameters", report.used_parameters},
+      {"active_parameters", report.active_parameters},
+      {"bytes", report.total.n_bytes},
+      {"unread_count", model.checkpoint().unread().size()},
+      {"mapped_bytes", model.mapped_bytes()},
+      {"n_files", model.checkpoint().files().size()},
+  };
+}
+
+ordered_json cache_object(const CacheLayout& layout, int max_position) {
+  ordered_json totals = ordered_json::array();
+  for (const int n_tokens : kContexts) {
+    if (n_tokens > max_position) continue;
+    totals.push_back({{"tokens", n_tokens}, {"bytes", cache_bytes(layout, n_tokens)}});
+  }
+  const auto format_name = [](RowFormat format) { return row_format_info(format).name; };
+  return {
+      {"row_formats",
+       {{"window", format_name(layout.formats.window)},
+        {"csa", format_name(layout.formats.csa)},
+        {"hca", format_name(layout.formats.hca)},
+        {"index", format_name(layout.formats.index)}}},
+      {"bytes_per_token",
+       {{"csa", per_token(layout.csa_block_bytes)},
+        {"hca", per_token(layout.hca_block_bytes)},
+        {"index", per_token(layout.index_block_bytes)},
+        {"total", layout.bytes_per_token()}}},
+      {"bytes_per_sequence",
+       {{"window", layout.window_detail_bytes},
+        {"state", layout.state_detail_bytes},
+        {"total", layout.detail_bytes}}},
+      {"totals", totals},
+  };
+}
+
+Result<void> inspect(const InspectFlags& flags) {
+  VARVE_TRY(const std::string path, model_or_bundled(flags.model));
+  VARVE_TRY(const std::unique_ptr<DeepseekV4> model, deepseek_v4::load(path));
+  const TensorReport report = report_tensors(*model);
+  const CacheLayout layout(model->cache_shape(), EngineOptions{}.formats);
+  if (flags.json) {
+    const ordered_json out = {
+        {"schema", "varve.inspect/1"},
+        {"model", path},
+        {"family", model->family()},
+        {"config", config_object(model->config())},
+        {"tensors", tensors_object(*model, report)},
+        {"cache", cache_object(layout, model->max_position())},
+    };
+    // A path need not be valid UTF-8; JSON must be.
+    fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    return {};
+  }
+  print_config(*model, path);
+  print_layers(model->config());
+  print_tensors(*model, report);
+  print_cache(layout, model->max_position());
+  return {};
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<InspectFlags>();
+  CLI::App* const verb =
+      app.add_subcommand("inspect", "Show a model's shape, its tensors and its cache's size");
+  verb->add_option("MODEL", flags->model,
+                   "Model directory (config.json + safetensors); default: the bundled model");
+  verb->add_flag("--json", flags->json, "Print one JSON object instead of the tables");
+  verb->footer(
+      "Examples:\n"
+      "  varve inspect\n"
+      "  varve inspect MODEL --json | jq .cache.totals");
+  verb->callback([flags, &action] { action = [flags] { return inspect(*flags); }; });
+}
+
+}  // namespace varve::cli
