@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace varve {
 
@@ -36,18 +37,21 @@ inline float f32_from_f16(uint16_t bits) {
   return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
 }
 
-inline float f32_from_e4m3(uint8_t code) {
-  const int exponent = (code >> 3) & 15;
-  const int mantissa = code & 7;
-  float magnitude;
-  if (exponent == 15 && mantissa == 7) {
-    magnitude = std::bit_cast<float>(0x7FC00000u);
-  } else if (exponent == 0) {
-    magnitude = static_cast<float>(mantissa) * 0x1p-9f;
-  } else {
-    magnitude = std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+inline constexpr std::array<float, 256> kE4m3Values = [] {
+  std::array<float, 256> values{};
+  for (int code = 0; code < 256; ++code) {
+    const int exponent = (code >> 3) & 15;
+    const int mantissa = code & 7;
+    float magnitude = static_cast<float>(exponent == 0 ? mantissa : 8 + mantissa) * 0x1p-9f;
+    for (int e = 1; e < exponent; ++e) magnitude *= 2;
+    if (exponent == 15 && mantissa == 7) magnitude = std::numeric_limits<float>::quiet_NaN();
+    values[static_cast<size_t>(code)] = code >= 128 ? -magnitude : magnitude;
   }
-  return (code & 0x80) != 0 ? -magnitude : magnitude;
+  return values;
+}();
+
+inline float f32_from_e4m3(uint8_t code) {
+  return kE4m3Values[code];
 }
 
 /// Saturates at +-448; NaN becomes 0x7f.

@@ -92,22 +92,42 @@ struct Weight {
   }
 };
 
-/// out[0, n_cols) = row r of `weight` as f32.
+/// out[0, n_cols) = row r of `weight` as f32: Weight::at, a row at a time.
 inline void decode_row(const Weight& weight, int r, std::span<float> out) {
   const std::byte* const source = weight.row(r);
-  if (weight.type == DType::f32 && weight.scales == nullptr) {
-    std::memcpy(out.data(), source, static_cast<size_t>(weight.n_cols) * sizeof(float));
-    return;
+  const auto n = static_cast<size_t>(weight.n_cols);
+  const auto code = [&](size_t i) { return static_cast<uint8_t>(source[i]); };
+  switch (weight.type) {
+    case DType::f32:
+      std::memcpy(out.data(), source, n * sizeof(float));
+      break;
+    case DType::bf16:
+    case DType::f16:
+      for (size_t c = 0; c < n; ++c) {
+        uint16_t bits;
+        std::memcpy(&bits, source + c * sizeof bits, sizeof bits);
+        out[c] = weight.type == DType::bf16 ? f32_from_bf16(bits) : f32_from_f16(bits);
+      }
+      break;
+    case DType::f8_e4m3:
+      for (size_t c = 0; c < n; ++c) out[c] = f32_from_e4m3(code(c));
+      break;
+    case DType::e2m1x2:
+      for (size_t c = 0; c < n; ++c) {
+        const uint8_t byte = code(c / 2);
+        out[c] = f32_from_e2m1(static_cast<uint8_t>(c % 2 == 0 ? byte & 15 : byte >> 4));
+      }
+      break;
+    default:
+      std::fill(out.begin(), out.end(), 0.0f);
+      break;
   }
-  if (weight.type == DType::bf16 && weight.scales == nullptr) {
-    for (size_t c = 0; c < static_cast<size_t>(weight.n_cols); ++c) {
-      uint16_t bits;
-      std::memcpy(&bits, source + c * sizeof bits, sizeof bits);
-      out[c] = f32_from_bf16(bits);
-    }
-    return;
+  if (weight.scales == nullptr) return;
+  for (size_t begin = 0; begin < n; begin += static_cast<size_t>(weight.scale_cols)) {
+    const float scale = weight.scale(r, static_cast<int>(begin));
+    const size_t end = std::min(n, begin + static_cast<size_t>(weight.scale_cols));
+    for (size_t c = begin; c < end; ++c) out[c] *= scale;
   }
-  for (int c = 0; c < weight.n_cols; ++c) out[static_cast<size_t>(c)] = weight.at(r, c);
 }
 
 }  // namespace varve

@@ -30,6 +30,29 @@ TEST(Weight, AppliesTheScaleOfItsBlock) {
   EXPECT_EQ(weight.rows(1, 2).rows(1, 1).at(0, 0), 4.0f);
 }
 
+TEST(Weight, DecodingARowIsAtForEveryElement) {
+  std::array<uint8_t, 64> bytes;
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 37 % 127);
+  const std::array<uint8_t, 4> scales = {120, 125, 129, 131};
+  for (DType type : {DType::f32, DType::bf16, DType::f16, DType::f8_e4m3, DType::e2m1x2}) {
+    Weight weight{.type = type,
+                  .n_rows = 2,
+                  .n_cols = 7,
+                  .data = reinterpret_cast<const std::byte*>(bytes.data()),
+                  .row_bytes = 31,
+                  .scales = reinterpret_cast<const std::byte*>(scales.data()),
+                  .scale_type = DType::f8_e8m0,
+                  .scale_rows = 1,
+                  .scale_cols = 4,
+                  .scale_row_bytes = 2};
+    for (int r = 0; r < 2; ++r) {
+      std::array<float, 7> row;
+      decode_row(weight, r, row);
+      for (int c = 0; c < 7; ++c) EXPECT_EQ(row[static_cast<size_t>(c)], weight.at(r, c));
+    }
+  }
+}
+
 TEST(Weight, UnpacksTheLowNibbleFirst) {
   const std::array<uint8_t, 2> bytes = {0x21, 0xF7};  // 0.5, 1, 6, -6
   Weight weight{.type = DType::e2m1x2,

@@ -35,8 +35,8 @@ Result<void> check_limits(const Config& c, const std::string& file) {
   VARVE_CHECKED(refuse_above("moe_intermediate_size x n_shared_experts",
                              int64_t{c.moe_dim} * std::max(1, c.n_shared_experts), kMaxColumns));
   VARVE_CHECKED(refuse_above("q_lora_rank", c.q_lora_rank, kMaxColumns));
-  VARVE_CHECKED(refuse_above("head_dim", c.head_dim, 8192));
-  VARVE_CHECKED(refuse_above("index_head_dim", c.index_head_dim, 8192));
+  VARVE_CHECKED(refuse_above("head_dim", c.head_dim, kMaxHeadDim));
+  VARVE_CHECKED(refuse_above("index_head_dim", c.index_head_dim, kMaxHeadDim));
   VARVE_CHECKED(refuse_above("qk_rope_head_dim", c.rope_dim, 1024));
   return {};
 }
