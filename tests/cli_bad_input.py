@@ -1,0 +1,278 @@
+"""The program on bad input: one sentence on stderr, exit code 2 (usage) or 3 (bad input), nothing
+on stdout, and no trace of a crash. Meant for the ASan build as much as for the release one.
+
+    VARVE_BIN=build/asan/bin/varve VARVE_SOURCE_DIR=. python3 tests/cli_bad_input.py"""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+BIN = os.environ["VARVE_BIN"]
+SOURCE = Path(os.environ["VARVE_SOURCE_DIR"])
+TINY = SOURCE / "models" / "varve-tiny"
+SHARDED = SOURCE / "tests" / "data" / "goldens" / "v4-flash-mini"
+USAGE, BAD_INPUT = 2, 3
+
+
+def edit_json(path, change):
+    value = json.loads(path.read_text(encoding="utf-8"))
+    change(value)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def edit_header(path, change):
+    """Rewrites the header of a safetensors file, its data left alone."""
+    data = path.read_bytes()
+    (n,) = struct.unpack_from("<Q", data)
+    header = json.loads(data[8:8 + n])
+    change(header)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + n:])
+
+
+class BadInput(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def copy(self, model, files=("config.json", "*.safetensors", "*.index.json", "tokenizer*.json")):
+        to = self.folder / "model"
+        to.mkdir()
+        for pattern in files:
+            for path in model.glob(pattern):
+                if path.name != "golden.safetensors":
+                    shutil.copy(path, to)
+        return to
+
+    def refused(self, code, *arguments, words=(), stdin=b"", env=None):
+        """Runs varve, which has to end with `code` and one sentence that has all `words`."""
+        done = subprocess.run([BIN, *map(str, arguments)], input=stdin, capture_output=True,
+                              env={**os.environ, **(env or {})}, timeout=300, check=False)
+        error = done.stderr.decode("utf-8", errors="strict")
+        self.assertEqual(done.returncode, code, error)
+        self.assertEqual(done.stdout, b"")
+        lines = [line for line in error.splitlines() if "using the bundled varve-tiny" not in line]
+        self.assertEqual(len(lines), 1, error)
+        self.assertTrue(lines[0].startswith("varve: "), error)
+        for trace in ("Sanitizer", "runtime error", "terminate", "Assertion", "what():"):
+            self.assertNotIn(trace, error)
+        for word in words:
+            self.assertIn(word, error)
+
+    def refused_model(self, model, *words):
+        self.refused(BAD_INPUT, "run", model, "-p", "And", "-n", 1, words=words)
+        self.refused(BAD_INPUT, "inspect", model, words=words)
+
+    # ---- the model's files
+
+    def test_missing_path(self):
+        self.refused_model(self.folder / "nowhere", "nowhere")
+
+    def test_a_file_where_a_directory_has_to_be(self):
+        self.refused_model(SOURCE / "README.md", "README.md", "directory")
+
+    def test_empty_directory(self):
+        self.refused_model(self.folder, "config.json")
+
+    def test_no_weights(self):
+        self.refused_model(self.copy(TINY, ("config.json", "tokenizer.json")), "safetensors")
+
+    def test_truncated_shard(self):
+        model = self.copy(SHARDED)
+        shard = model / "model-00002-of-00002.safetensors"
+        size = shard.stat().st_size
+        for keep in (size - 1, size // 2, 9, 7, 0):
+            os.truncate(shard, min(keep, shard.stat().st_size))
+            with self.subTest(keep=keep):
+                self.refused_model(model, shard.name)
+
+    def test_header_longer_than_the_file(self):
+        model = self.copy(TINY)
+        weights = model / "model.safetensors"
+        data = weights.read_bytes()
+        for length in (len(data), 1 << 40, (1 << 64) - 1):
+            weights.write_bytes(struct.pack("<Q", length) + data[8:])
+            with self.subTest(length=length):
+                self.refused_model(model, "model.safetensors")
+
+    def test_header_is_garbage(self):
+        model = self.copy(TINY)
+        weights = model / "model.safetensors"
+        weights.write_bytes(struct.pack("<Q", 64) + bytes(range(128, 256)))
+        self.refused_model(model, "model.safetensors")
+
+    def test_tensor_of_the_wrong_shape(self):
+        model = self.copy(TINY)
+
+        def turn(header):
+            header["layers.1.attn.wq_a.weight"]["shape"].reverse()
+
+        edit_header(model / "model.safetensors", turn)
+        self.refused_model(model, "layers.1.attn.wq_a.weight", "expected", "found")
+
+    def test_tensor_of_the_wrong_type(self):
+        model = self.copy(TINY)
+
+        def retype(header):
+            header["layers.1.attn.wq_a.weight"]["dtype"] = "F16"
+            header["norm.weight"]["dtype"] = "I16"
+
+        edit_header(model / "model.safetensors", retype)
+        self.refused_model(model, "norm.weight")
+
+    def test_missing_tensor(self):
+        model = self.copy(TINY)
+
+        def rename(header):
+            header["layers.2.attn.wkv.other"] = header.pop("layers.2.attn.wkv.weight")
+
+        edit_header(model / "model.safetensors", rename)
+        self.refused_model(model, "layers.2.attn.wkv")
+
+    def test_index_names_a_missing_shard(self):
+        model = self.copy(SHARDED)
+        (model / "model-00002-of-00002.safetensors").unlink()
+        self.refused_model(model, "model-00002-of-00002.safetensors")
+
+    def test_index_leads_out_of_the_directory(self):
+        model = self.copy(SHARDED)
+
+        def lead_out(index):
+            name = next(iter(index["weight_map"]))
+            index["weight_map"][name] = "../" + model.name + "/model-00001-of-00002.safetensors"
+
+        edit_json(model / "model.safetensors.index.json", lead_out)
+        self.refused_model(model, "model.safetensors.index.json")
+
+    # ---- config.json
+
+    def test_ratio_of_7(self):
+        model = self.copy(TINY)
+        edit_json(model / "config.json", lambda c: c["compress_ratios"].__setitem__(1, 7))
+        self.refused_model(model, "config.json", "compress_ratios", "7")
+
+    def test_config_fields(self):
+        def drop(name):
+            return lambda c: c.pop(name)
+
+        def put(name, value):
+            return lambda c: c.__setitem__(name, value)
+
+        cases = {
+            "hidden_size": (drop("hidden_size"), put("hidden_size", "many"), put("hidden_size", 0),
+                            put("hidden_size", 1 << 40)),
+            "model_type": (put("model_type", "llama"),),
+            "num_attention_heads": (put("num_attention_heads", -4),),
+            "compress_ratios": (put("compress_ratios", []), put("compress_ratios", [0, 4, "x", 4])),
+            "rope_scaling": (put("rope_scaling", {"type": "linear", "factor": 2}),),
+        }
+        original = (TINY / "config.json").read_bytes()
+        model = self.copy(TINY)
+        for field, changes in cases.items():
+            for i, change in enumerate(changes):
+                (model / "config.json").write_bytes(original)
+                edit_json(model / "config.json", change)
+                with self.subTest(field=field, change=i):
+                    self.refused_model(model, "config.json", field)
+
+    def test_config_is_no_json(self):
+        model = self.copy(TINY)
+        for text in (b"", b"{", b"[]", b"\xff\xfe\x00", b"[" * 100000):
+            (model / "config.json").write_bytes(text)
+            with self.subTest(text=text[:8]):
+                self.refused_model(model, "config.json")
+
+    # ---- tokenizer.json
+
+    def test_tokenizer(self):
+        model = self.copy(TINY)
+        for text in (b"", bytes(range(256)) * 64, b"{}", b'{"model": {"type": "Unigram"}}'):
+            (model / "tokenizer.json").write_bytes(text)
+            with self.subTest(text=text[:8]):
+                self.refused(BAD_INPUT, "run", model, "-p", "And", words=("tokenizer.json",))
+        (model / "tokenizer.json").unlink()
+        self.refused(BAD_INPUT, "run", model, "-p", "And", words=("tokenizer.json",))
+
+    def test_tokenizer_of_another_model(self):
+        model = self.copy(TINY)
+
+        def add(tokenizer):
+            tokenizer["added_tokens"].append({**tokenizer["added_tokens"][0], "id": 99999,
+                                              "content": "<beyond>"})
+
+        edit_json(model / "tokenizer.json", add)
+        self.refused(BAD_INPUT, "run", model, "-p", "And", words=("tokenizer.json", "99999"))
+
+    # ---- memory
+
+    def test_context_beyond_memory(self):
+        model = self.copy(TINY)
+        edit_json(model / "config.json",
+                  lambda c: c.__setitem__("max_position_embeddings", 1 << 30))
+        self.refused(USAGE, "run", model, "-p", "And", "--ctx", 1_000_000_000,
+                     words=("--ctx 1000000000", "GiB", "would fit"))
+
+    def test_context_beyond_the_model(self):
+        self.refused(USAGE, "run", TINY, "-p", "And", "--ctx", 2_000_000, words=("--ctx 2000000",))
+
+    # ---- arguments
+
+    def test_flags(self):
+        for arguments in (
+                ("run", TINY, "-p", "And", "--no-such-flag"),
+                ("run", TINY, "-p", "And", "-n", "x"),
+                ("run", TINY, "-p", "And", "-n", -1),
+                ("run", TINY, "-p", "And", "--threads", -1),
+                ("run", TINY, "-p", "And", "--threads", 100000),
+                ("run", TINY, "-p", "And", "--chunk", 0),
+                ("run", TINY, "-p", "And", "--ctx", -5),
+                ("run", TINY, "-p", "And", "--ctx", 1),
+                ("run", TINY, "-p", "And", "--temp", -1),
+                ("run", TINY, "-p", "And", "--temp", "nan"),
+                ("run", TINY, "-p", "And", "--top-p", 2),
+                ("run", TINY, "-p", "And", "--logit-bias", "5"),
+                ("run", TINY, "-p", "And", "--logit-bias", "99999:1"),
+                ("run", TINY, "-p", "And", "--bos", "perhaps"),
+                ("run", TINY, "-p", "And", "--numerics", "native"),
+                ("run", TINY, "-p", "And", "--products", "f64"),
+                ("run", TINY, "-p", "And", "--file", "README.md"),
+                ("run", TINY, "-p", "And", "--json", "more", "words"),
+                ("bench", TINY, "--prefill", 0, "--decode", 0),
+                ("bench", TINY, "--depth", -1),
+                ("make-model", self.folder / "m", "--preset", "enormous"),
+                ("make-model", SOURCE, "--preset", "micro"),
+                ("chat",), ("serve",), ("no-such-verb",), ("eval",), ()):
+            with self.subTest(arguments=arguments):
+                self.refused(USAGE, *arguments)
+
+    def test_unknown_kernel_set(self):
+        self.refused(USAGE, "run", TINY, "-p", "And", words=("abacus",),
+                     env={"VARVE_KERNELS": "abacus"})
+
+    def test_prompts(self):
+        self.refused(BAD_INPUT, "run", TINY, "--file", self.folder / "nowhere.txt",
+                     words=("nowhere.txt",))
+        self.refused(USAGE, "run", TINY, "--bos", "no", words=("empty",))
+
+    def test_eval_ids(self):
+        ids = self.folder / "ids.txt"
+        out = self.folder / "out"
+        for text, code in (("1 2 x", BAD_INPUT), ("", BAD_INPUT), ("1 99999", USAGE),
+                           ("1 -1", USAGE), ("1 99999999999999999999", BAD_INPUT)):
+            ids.write_text(text, encoding="utf-8")
+            with self.subTest(text=text):
+                self.refused(code, "eval", "logits", TINY, "--ids", ids, "--out", out)
+        ids.write_text("1 2", encoding="utf-8")
+        self.refused(USAGE, "eval", "logits", TINY, "--ids", ids, "--out",
+                     self.folder / "no" / "such" / "folder")
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())

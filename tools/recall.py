@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""How often the bundled model looks a code up right: tools/recall-prompt.txt with the names shuffled
+and the codes drawn anew, the first of them asked for at the end, --temp 0.
+
+    tools/recall.py [N]    N prompts, default 100; build/release/bin/varve has to be there"""
+
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / "build" / "release" / "bin" / "varve"
+STATEMENT = re.compile(r"The code of the ([a-z]+ [a-z]+) is (\d\d)\.")
+
+
+def draw(template, seed):
+    """(name asked for, its code, prompt)"""
+    rng = random.Random(seed)
+    names = [match[1] for match in STATEMENT.finditer(template)]
+    rng.shuffle(names)
+    codes = {name: f"{rng.randrange(10, 100)}" for name in names}
+    order = iter(names)
+
+    def restate(_):
+        name = next(order)
+        return f"The code of the {name} is {codes[name]}."
+
+    body = STATEMENT.sub(restate, template).rsplit("\n", 1)[0]
+    return names[0], codes[names[0]], f"{body}\nThe code of the {names[0]} is "
+
+
+def main():
+    n = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    template = (ROOT / "tools" / "recall-prompt.txt").read_text(encoding="utf-8")
+    right, asked = {}, {}
+    for seed in range(n):
+        name, code, prompt = draw(template, seed)
+        done = subprocess.run([BIN, "run", "-p", prompt, "--temp", "0", "-n", "2"],
+                              capture_output=True, check=True, text=True)
+        asked[name] = asked.get(name, 0) + 1
+        right[name] = right.get(name, 0) + (done.stdout.strip()[:2] == code)
+    for name in sorted(asked):
+        print(f"{name}: {right[name]} of {asked[name]} right")
+    print(f"{sum(right.values())} of {n} right; by chance 1 in 90")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds everything and passes the tests: unit tests, goldens and laws
+# (CTest), the command line (Python), the directions of includes. Ends with a count.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools/build.sh
+
+logs=build/test-logs
+mkdir -p "$logs"
+failed=0
+tools/check_includes.py || failed=1
+ctest --preset release --parallel "$(nproc)" || failed=1
+cp build/release/Testing/Temporary/LastTest.log "$logs/ctest.log"
+
+export VARVE_BIN=$PWD/build/release/bin/varve VARVE_SOURCE_DIR=$PWD
+for suite in tests/cli_run.py tests/cli_bad_input.py; do
+  log=$logs/$(basename "$suite" .py).log
+  python3 -B "$suite" >"$log" 2>&1 || { cat "$log"; failed=1; }
+done
+tools/count_tests.py "$logs/ctest.log" "$logs/cli_run.log" "$logs/cli_bad_input.log" || failed=1
+exit $failed
