@@ -9,14 +9,16 @@ tools/build.sh
 logs=build/test-logs
 mkdir -p "$logs"
 failed=0
+cases=()
 tools/check_includes.py || failed=1
 ctest --preset release --parallel "$(nproc)" || failed=1
 cp build/release/Testing/Temporary/LastTest.log "$logs/ctest.log"
 
 export VARVE_BIN=$PWD/build/release/bin/varve VARVE_SOURCE_DIR=$PWD
-for suite in tests/cli_run.py tests/cli_bad_input.py; do
+for suite in tests/cli_*.py; do
   log=$logs/$(basename "$suite" .py).log
   python3 -B "$suite" >"$log" 2>&1 || { cat "$log"; failed=1; }
+  cases+=("$log")
 done
-tools/count_tests.py "$logs/ctest.log" "$logs/cli_run.log" "$logs/cli_bad_input.log" || failed=1
+tools/count_tests.py "$logs/ctest.log" "${cases[@]}" || failed=1
 exit $failed
