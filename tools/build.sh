@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 
 tools/setup.sh
 
+[ -f build/release/build.ninja ] || echo "tools/build.sh: a first build takes a few minutes"
+
 # Quiet unless something goes wrong: build tools are noisy, and their output belongs to failures.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
@@ -16,9 +18,6 @@ if ! cmake --preset release -DVARVE_WERROR=ON -DCMAKE_CXX_FLAGS=-Wno-error=restr
   cat "$log" >&2
   echo "tools/build.sh: configuring failed; the lines above say why" >&2
   exit 1
-fi
-if [ ! -d build/release/src ] || [ -t 2 ]; then
-  echo "building build/release ..." >&2
 fi
 target=()
 [ $# -eq 0 ] || target=(--target "$@")

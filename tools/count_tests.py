@@ -9,6 +9,7 @@ import re
 import sys
 
 CASE = re.compile(r"^\[ +(RUN|OK|FAILED|SKIPPED) +\] [\w/]+\.[\w/]+(?: \(\d+ ms\))?$", re.MULTILINE)
+BAD = re.compile(r"^(?:FAIL|ERROR): (\w+ \([\w.]+\))", re.MULTILINE)  # once for each failed subtest
 UNITTEST = re.compile(r"^Ran (\d+) tests? in .*\n\n(OK|FAILED)(?: \((.*)\))?", re.MULTILINE)
 
 
@@ -23,7 +24,7 @@ def count(text):
     failed = found["RUN"] - passed - skipped
     for match in UNITTEST.finditer(text):
         kinds = dict(part.split("=") for part in (match[3] or "").split(", ") if "=" in part)
-        bad = int(kinds.get("failures", 0)) + int(kinds.get("errors", 0))
+        bad = len(set(BAD.findall(text))) if match[2] == "FAILED" else 0
         left_out = int(kinds.get("skipped", 0))
         passed += int(match[1]) - bad - left_out
         failed += bad

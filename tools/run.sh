@@ -10,5 +10,7 @@ if [ $# -gt 0 ]; then
   exec "$root/build/release/bin/varve" run "$@"
 fi
 demo=$root/tools/recall-prompt.txt
-echo "The prompt is $demo; its end: ...$(tail -c 58 "$demo")" >&2
+echo "The prompt is $demo; its first and last line:" >&2
+sed -n '1p;$p' "$demo" >&2
+echo >&2
 exec "$root/build/release/bin/varve" run --file "$demo" --temp 0 -n 2
