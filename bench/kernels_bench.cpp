@@ -136,9 +136,10 @@ void attend(benchmark::State& state, int n_rows) {
   Rng rng(2);
   const GuardedBytes q = random_floats(rng, kHeads * kDim), sinks = random_floats(rng, kHeads);
   const GuardedBytes memory = random_floats(rng, static_cast<size_t>(n_rows) * kDim);
-  std::vector<const float*> rows;
+  std::vector<AttendRow> rows;
   for (int k = 0; k < n_rows; ++k) {
-    rows.push_back(memory.as<float>() + static_cast<size_t>(k) * kDim);
+    rows.push_back(
+        {memory.as<std::byte>() + static_cast<size_t>(k) * kDim * sizeof(float), RowFormat::f32});
   }
   std::vector<float> out(kHeads * kDim);
   Exec exec(*m.kernels, m.pool, Products::f32);
@@ -154,8 +155,9 @@ void attend(benchmark::State& state, int n_rows) {
       const int h = item * step;
       const int n = std::min(step, kHeads - h);
       if (n <= 0) return;
-      m.kernels->attend({q.as<float>() + h * kDim, n, kDim, rows.data(), n_rows, 0.04f,
-                         sinks.as<float>() + h, out.data() + h * kDim, exec.workspace(thread)});
+      m.kernels->attend({q.as<float>() + h * kDim, n, kDim, 64, rows.data(), n_rows, 0.04f,
+                         sinks.as<float>() + h, out.data() + h * kDim, Products::f32,
+                         exec.workspace(thread)});
     });
     benchmark::ClobberMemory();
   }

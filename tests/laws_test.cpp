@@ -40,6 +40,14 @@ struct Case {
   std::string model;
   std::string kernels;
   Products products;
+  RowFormat format;
+
+  std::string name() const {
+    std::string text = model + "_" + kernels + (products == Products::f32 ? "_f32_" : "_bf16_") +
+                       std::string(row_format_name(format)) + "_rows";
+    std::replace_if(text.begin(), text.end(), [](char c) { return !std::isalnum(c); }, '_');
+    return text;
+  }
 };
 
 class Laws : public testing::TestWithParam<Case> {
@@ -50,6 +58,7 @@ class Laws : public testing::TestWithParam<Case> {
   Laws() : model_(load(GetParam().model)), vocab_(model_->vocab_size()) {
     options_.kernels = select_kernels(GetParam().kernels).value();
     options_.products = GetParam().products;
+    options_.formats = PoolFormats::all(GetParam().format);
     options_.n_threads = 1;
     options_.chunk_tokens = 1;
     ids_ = random_ids(kTokens, vocab_, 11);
@@ -62,8 +71,7 @@ class Laws : public testing::TestWithParam<Case> {
   // The plain run, made once for each case.
   const std::vector<float>& plain() {
     static std::map<std::string, std::vector<float>> made;
-    std::vector<float>& logits = made[GetParam().model + GetParam().kernels +
-                                      std::to_string(static_cast<int>(GetParam().products))];
+    std::vector<float>& logits = made[GetParam().name()];
     if (logits.empty()) logits = testing_support::all_logits(model_, ids_, options_);
     return logits;
   }
@@ -232,20 +240,19 @@ std::vector<Case> cases() {
                                    "shapes/seed-12", "shapes/seed-28", "shapes/seed-33"});
     }
     for (const std::string& model : models) {
-      for (Products products : {Products::f32, Products::bf16}) {
-        all.push_back({model, std::string(set->name), products});
-      }
+      const std::string kernels(set->name);
+      all.push_back({model, kernels, Products::f32, RowFormat::f32});
+      all.push_back({model, kernels, Products::bf16, RowFormat::native});
     }
+    all.push_back({"goldens/v4-micro", std::string(set->name), Products::f32, RowFormat::f16});
+    all.push_back({"goldens/v4-micro", std::string(set->name), Products::f32, RowFormat::native});
+    all.push_back({"goldens/v4-micro", std::string(set->name), Products::bf16, RowFormat::bf16});
   }
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Laws, testing::ValuesIn(cases()), [](const auto& param) {
-  std::string name = param.param.model + "_" + param.param.kernels +
-                     (param.param.products == Products::f32 ? "_f32" : "_bf16");
-  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(All, Laws, testing::ValuesIn(cases()),
+                         [](const auto& param) { return param.param.name(); });
 
 }  // namespace
 }  // namespace varve

@@ -15,8 +15,8 @@ struct AttentionQuery {
   const float* q;  // [n, n_heads * head_dim], rotated
   int n_heads;
   int head_dim;
-  const float* window_rows;  // [n, head_dim]: the segment's own rows
-  const float* sinks;        // [n_heads]
+  const std::byte* window_rows;  // [n] stored rows: the segment's own
+  const float* sinks;            // [n_heads]
   float scale;
   const int32_t* picks;   // CSA: [n, topk], ascending
   const int32_t* counts;  // CSA: [n]
@@ -32,19 +32,17 @@ class Attention {
   /// Keys of the query at position t, in this order: window rows of positions
   /// max(0, t - window + 1) .. t, then entries in ascending order: the picks of a CSA layer, all
   /// w < (t + 1) / ratio of an HCA layer.
-  void attend(Exec& exec, const AttentionQuery& query, const Segment& segment, int layer,
-              const LayerShape& shape, int window);
+  void attend(Exec& exec, const AttentionQuery& query, const Segment& segment, int layer);
 
  private:
-  int gather(const AttentionQuery& query, const Segment& segment, int layer,
-             const LayerShape& shape, int window, int t, const float** rows) const;
+  int gather(const AttentionQuery& query, const Segment& segment, int layer, int t,
+             AttendRow* rows) const;
 
   size_t max_rows_ = 0;
-  const float** rows_ = nullptr;  // [n_threads, max_rows]
+  AttendRow* rows_ = nullptr;  // [n_threads, max_rows]
 };
 
-/// Keeps the segment's newest window rows in the sequence's ring.
-void keep_window_rows(const Segment& segment, int layer, const LayerShape& shape, int window,
-                      const float* rows);
+/// Keeps the segment's newest window rows in the sequence's ring. `rows` as in AttentionQuery.
+void keep_window_rows(const Segment& segment, int layer, const std::byte* rows);
 
 }  // namespace varve

@@ -32,7 +32,12 @@ void close_entries(Exec& exec, const Compressor& c, const Segment& segment, int 
   const int first = segment.start / c.ratio;
   const int end = (segment.start + segment.n) / c.ratio;
   const int width = c.width();
-  exec.parallel(end - first, [&](int item, int) {
+  const CacheLayout& layout = segment.sequence->layout();
+  const LayerShape& shape = layout.shape.layers[static_cast<size_t>(layer)];
+  const bool is_entry = row == CompressedRow::entry;
+  const RowShape row_shape = is_entry ? shape.row() : shape.index_row();
+  const RowFormat format = is_entry ? layout.formats.entries(shape.kind) : layout.formats.index;
+  exec.parallel(end - first, [&](int item, int thread) {
     const int w = first + item;
     std::array<const float*, kMaxSlots> kv;
     std::array<const float*, kMaxSlots> score;
@@ -52,9 +57,7 @@ void close_entries(Exec& exec, const Compressor& c, const Segment& segment, int 
     }
     for (int pos = w * c.ratio; pos < (w + 1) * c.ratio; ++pos) take(pos, c.overlap ? 1 : 0);
 
-    auto* const out = reinterpret_cast<float*>(row == CompressedRow::entry
-                                                   ? segment.sequence->entry(layer, w)
-                                                   : segment.sequence->index_key(layer, w));
+    float* const out = exec.workspace(thread);
     exec.ops().pool({kv.data(), score.data(), n_slots, c.dim, out});
     exec.ops().rms_norm(out, c.norm, c.dim, rms_eps, out);
     std::array<float, kMaxPairs> cos;
@@ -62,6 +65,9 @@ void close_entries(Exec& exec, const Compressor& c, const Segment& segment, int 
     rope.angles(w * c.ratio, cos.data(), sin.data());
     exec.ops().rope(out + c.dim - rope.rope_dim(), 1, 0, rope.rope_dim(), cos.data(), sin.data(),
                     false);
+    encode_row(
+        format, row_shape, out,
+        is_entry ? segment.sequence->entry(layer, w) : segment.sequence->index_key(layer, w));
   });
 }
 

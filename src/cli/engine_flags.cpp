@@ -5,6 +5,48 @@
 #include <numeric>
 
 namespace varve::cli {
+namespace {
+
+// Applies "pool=format,pool=format".
+Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string item = text.substr(begin, end - begin);
+    begin = end + 1;
+    const size_t equals = item.find('=');
+    const auto format =
+        equals == std::string::npos ? std::nullopt : row_format_from_name(item.substr(equals + 1));
+    if (!format) {
+      return usage_error("--kv {}: expected POOL=FORMAT with a format of native, bf16, f16, f32",
+                         item);
+    }
+    const std::string pool = item.substr(0, equals);
+    if (pool == "all") {
+      formats = PoolFormats::all(*format);
+    } else if (pool == "window") {
+      formats.window = *format;
+    } else if (pool == "csa") {
+      formats.csa = *format;
+    } else if (pool == "hca") {
+      formats.hca = *format;
+    } else if (pool == "index") {
+      formats.index = *format;
+    } else {
+      return usage_error("--kv {}: expected a pool of window, csa, hca, index, all", item);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string describe_formats(const PoolFormats& f) {
+  if (f.window == f.csa && f.csa == f.hca && f.hca == f.index) {
+    return fmt::format("{} rows", row_format_name(f.window));
+  }
+  return fmt::format("window {}, csa {}, hca {}, index {}", row_format_name(f.window),
+                     row_format_name(f.csa), row_format_name(f.hca), row_format_name(f.index));
+}
 
 void EngineFlags::add_to(CLI::App& verb) {
   verb.add_option("MODEL", model,
@@ -12,25 +54,31 @@ void EngineFlags::add_to(CLI::App& verb) {
   verb.add_option("--ctx", ctx, "Tokens of context to make room for; default: what the job needs");
   verb.add_option("--threads", threads, "Threads; default: one per usable core");
   verb.add_option("--chunk", chunk, "Tokens read in one step of prefill")->capture_default_str();
-  verb.add_option("--numerics", numerics, "Rows of the cache: 'reference' keeps f32 rows")
+  verb.add_option("--numerics", numerics,
+                  "'native': rows as in production (FP8, FP4 index) and bf16\n"
+                  "products; 'reference': f32 rows and f32 products")
       ->capture_default_str();
   verb.add_option("--products", products,
                   "Inputs of products: 'f32' as they are, 'bf16' rounded (sums are f32)");
+  verb.add_option("--kv", kv,
+                  "Row formats by pool, e.g. csa=native,index=f32; pools: window csa\n"
+                  "hca index all; formats: native bf16 f16 f32");
 }
 
 Result<EngineOptions> EngineFlags::options() const {
   EngineOptions options;
-  if (numerics == "native") {
-    return usage_error("--numerics native: this version has no native rows; it has 'reference'");
+  const bool native = numerics == "native";
+  if (!native && numerics != "reference") {
+    return usage_error("--numerics {}: expected 'native' or 'reference'", numerics);
   }
-  if (numerics != "reference") {
-    return usage_error("--numerics {}: expected 'reference'", numerics);
-  }
-  if (products.empty() || products == "f32") {
+  options.formats = PoolFormats::all(native ? RowFormat::native : RowFormat::f32);
+  VARVE_CHECKED(apply_kv(kv, options.formats));
+  options.products = native ? Products::bf16 : Products::f32;
+  if (products == "f32") {
     options.products = Products::f32;
   } else if (products == "bf16") {
     options.products = Products::bf16;
-  } else {
+  } else if (!products.empty()) {
     return usage_error("--products {}: expected 'f32' or 'bf16'", products);
   }
   if (ctx < 0) return usage_error("--ctx {}: expected at least 1 token", ctx);

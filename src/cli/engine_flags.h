@@ -14,8 +14,9 @@ struct EngineFlags {
   int ctx = 0;        // 0: what the job needs
   int threads = 0;
   int chunk = 256;
-  std::string numerics = "reference";
+  std::string numerics = "native";
   std::string products;  // empty: follows numerics
+  std::string kv;        // formats of pools, over what numerics says
 
   /// Adds MODEL and the flags to a verb.
   void add_to(CLI::App& verb);
@@ -23,6 +24,9 @@ struct EngineFlags {
   /// What the flags ask for, checked. ctx_tokens is left to the caller where --ctx was not given.
   Result<EngineOptions> options() const;
 };
+
+/// "native rows", or "csa native, window f32, ..." where pools differ.
+std::string describe_formats(const PoolFormats& formats);
 
 /// "1.5 GiB"
 std::string human_bytes(double bytes);

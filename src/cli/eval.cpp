@@ -84,8 +84,9 @@ Result<void> eval_logits(const LogitsFlags& flags) {
   if (std::fflush(out.get()) != 0) {
     return fail(ErrorKind::internal, "{}: cannot write: {}", flags.out_file, std::strerror(errno));
   }
-  fmt::print(stderr, "{}: f32 logits [{}, {}], kernels {}\n", flags.out_file, ids.size(), vocab,
-             engine->kernels().name);
+  fmt::print(stderr, "{}: f32 logits [{}, {}], {}, {} products, kernels {}\n", flags.out_file,
+             ids.size(), vocab, describe_formats(options.formats),
+             options.products == Products::f32 ? "f32" : "bf16", engine->kernels().name);
   return {};
 }
 
@@ -97,6 +98,7 @@ void add_eval(CLI::App& app, Action& action) {
   CLI::App* const logits =
       verb->add_subcommand("logits", "Logits at every position, as raw little-endian f32");
   const auto flags = std::make_shared<LogitsFlags>();
+  flags->engine.numerics = "reference";
   flags->engine.add_to(*logits);
   logits
       ->add_option("--ids", flags->ids_file, "File of whitespace-separated token ids; '-' is stdin")

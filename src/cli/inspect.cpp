@@ -323,7 +323,7 @@ void print_tensors(const DeepseekV4& model, const TensorReport& report) {
 
 void print_cache(const CacheLayout& layout, int max_position) {
   fmt::print("\n{:<26}{:>14}{:>13}{:>13}{:>13}\n",
-             fmt::format("cache, {} rows (exact)", row_format_info(layout.formats.window).name),
+             fmt::format("cache, {} rows (exact)", row_format_name(layout.formats.window)),
              "bytes/token", "32K tokens", "128K tokens", "1M tokens");
   const auto row = [&](std::string_view label, const std::string& rate, auto bytes_at) {
     fmt::print("  {:<24}{:>14}", label, rate);
@@ -415,7 +415,7 @@ ordered_json cache_object(const CacheLayout& layout, int max_position) {
     if (n_tokens > max_position) continue;
     totals.push_back({{"tokens", n_tokens}, {"bytes", cache_bytes(layout, n_tokens)}});
   }
-  const auto format_name = [](RowFormat format) { return row_format_info(format).name; };
+  const auto format_name = [](RowFormat format) { return row_format_name(format); };
   return {
       {"row_formats",
        {{"window", format_name(layout.formats.window)},

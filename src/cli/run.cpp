@@ -137,9 +137,9 @@ void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
              outcome.prompt_tokens, rate(outcome.prompt_tokens, outcome.prompt_seconds),
              outcome.generated.n_tokens, rate(n_decoded, outcome.decode_seconds),
              reason_name(outcome.generated.reason));
-  fmt::print(stderr, "cache {} for {} tokens ({:.2f} B/token, f32 rows), arena {}, weights {}\n",
+  fmt::print(stderr, "cache {} for {} tokens ({:.2f} B/token, {}), arena {}, weights {}\n",
              human_bytes(static_cast<double>(cache_bytes(engine))), engine.options().ctx_tokens,
-             engine.cache().layout().bytes_per_token(),
+             engine.cache().layout().bytes_per_token(), describe_formats(engine.options().formats),
              human_bytes(static_cast<double>(engine.memory().arena_bytes)),
              human_bytes(static_cast<double>(engine.memory().weight_bytes)));
   fmt::print(stderr, "time: {}\n", time_shares(engine.times()));

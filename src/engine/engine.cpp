@@ -82,7 +82,9 @@ tl::unexpected<Error> refuse(const Model& model, const EngineOptions& options,
 // Runs twice: over a dry builder to learn the size, then over the arena.
 void Engine::lay_out(ArenaBuilder& arena) {
   runner_ = model_->bind(arena, *exec_,
-                         {.max_tokens = options_.chunk_tokens, .ctx_tokens = options_.ctx_tokens});
+                         {.max_tokens = options_.chunk_tokens,
+                          .ctx_tokens = options_.ctx_tokens,
+                          .formats = options_.formats});
   cache_->lay_out(arena);
   const size_t n =
       static_cast<size_t>(options_.n_sessions) * static_cast<size_t>(model_->vocab_size());

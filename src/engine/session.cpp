@@ -100,24 +100,31 @@ Result<void> Session::fill_seeded(int n, uint64_t seed) {
   VARVE_CHECKED(sequence_.reserve(n));
   const CacheShape shape = engine_->model_->cache_shape();
   Rng rng(seed);
-  const auto fill = [&](void* row, int width) {
-    auto* const values = static_cast<float*>(row);
-    for (int i = 0; i < width; ++i) values[i] = rng.normal();
+  const PoolFormats& formats = engine_->options_.formats;
+  std::vector<float> values;
+  const auto draw = [&](int width) {
+    values.resize(static_cast<size_t>(width));
+    for (float& value : values) value = rng.normal();
+    return values.data();
   };
+  const auto fill_state = [&](float* row, int width) { std::copy_n(draw(width), width, row); };
   for (int l = 0; l < static_cast<int>(shape.layers.size()); ++l) {
     const LayerShape& layer = shape.layers[static_cast<size_t>(l)];
     for (int pos = std::max(0, n - shape.window); pos < n; ++pos) {
-      fill(sequence_.window_row(l, pos), layer.head_dim);
+      encode_row(formats.window, layer.row(), draw(layer.head_dim), sequence_.window_row(l, pos));
     }
     if (layer.kind == LayerKind::swa) continue;
     const bool csa = layer.kind == LayerKind::csa;
     for (int pos = std::max(0, n - layer.state_tokens()); pos < n; ++pos) {
-      fill(sequence_.state_row(l, pos), 2 * layer.state_width());
-      if (csa) fill(sequence_.index_state_row(l, pos), 2 * layer.index_state_width());
+      fill_state(sequence_.state_row(l, pos), 2 * layer.state_width());
+      if (csa) fill_state(sequence_.index_state_row(l, pos), 2 * layer.index_state_width());
     }
     for (int w = 0; w < n / layer.ratio; ++w) {
-      fill(sequence_.entry(l, w), layer.head_dim);
-      if (csa) fill(sequence_.index_key(l, w), layer.index_dim);
+      encode_row(formats.entries(layer.kind), layer.row(), draw(layer.head_dim),
+                 sequence_.entry(l, w));
+      if (!csa) continue;
+      encode_row(formats.index, layer.index_row(), draw(layer.index_dim),
+                 sequence_.index_key(l, w));
     }
   }
   std::vector<int32_t> ids(static_cast<size_t>(n));

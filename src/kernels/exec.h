@@ -10,9 +10,6 @@
 
 namespace varve {
 
-/// How inputs enter products: as they are, or rounded to bf16 first. Sums are f32 either way.
-enum class Products { f32, bf16 };
-
 /// One linear layer over a batch. Both strides are in floats.
 struct LinearJob {
   const Weight* weight;

@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "tensor/row_format.h"
 #include "tensor/weight.h"
 
 namespace varve {
@@ -45,20 +46,33 @@ struct LinearBf16Args {
   float* workspace;  // kWorkspaceFloats of this thread
 };
 
+/// One stored row, and how it is stored: the window and the entries may differ.
+struct AttendRow {
+  const std::byte* bytes;
+  RowFormat format;
+};
+
+/// How inputs enter products: as they are, or rounded to bf16 first. Sums are f32 either way.
+enum class Products { f32, bf16 };
+
 /// One query's attention over the rows it may see, K = V (spec 4.4): per head h
 ///   s_k = scale * (q_h . row_k),  m = max_k s_k,
 ///   out_h = sum_k exp(s_k - m) row_k / (sum_k exp(s_k - m) + exp(sink_h - m)).
-/// Rows are taken in the order given, in tiles of kAttendTile with one running maximum.
+/// Rows are taken in the order given, in tiles of kAttendTile with one running maximum. With bf16
+/// products q and, where they multiply a row, the exp(s_k - m) are rounded to bf16; rows are what
+/// their format says, and bf16 and native rows are bf16 numbers already.
 struct AttendArgs {
   const float* q;  // [n_heads, head_dim]
   int n_heads;
   int head_dim;
-  const float* const* rows;  // n_rows pointers to head_dim floats; n_rows >= 1
+  int rope_dim;
+  const AttendRow* rows;  // n_rows >= 1 of them
   int n_rows;
   float scale;
   const float* sinks;  // [n_heads], not scaled
   float* out;          // [n_heads, head_dim]; may be q
-  float* workspace;    // kWorkspaceFloats of this thread
+  Products products;
+  float* workspace;  // kWorkspaceFloats of this thread
 };
 
 /// Lightning Indexer (spec 6): scores[w] = sum over h of weights[h] * max(0, q_h . keys_w),
@@ -69,6 +83,22 @@ struct IndexScoresArgs {
   int n_heads;
   int dim;
   const float* keys;  // [n_keys, dim], dense
+  int n_keys;
+  float* scores;  // [n_keys]
+};
+
+/// The same over native keys (row_format.h): with q and keys in twice the e2m1 values,
+///   s_h = sum over groups g ascending of float(codes_h,g . key codes_g) * (q_scales[h, g] * key
+///   scale_g), scores[w] = sum over h ascending of weights[h] * max(0, s_h),
+/// every product and sum a rounding of its own (no fused multiply-add). The inner dots are exact,
+/// so every kernel set and machine gives the same bits.
+struct IndexScoresNativeArgs {
+  const int8_t* q;        // [n_heads, index_padded(dim)]
+  const float* q_scales;  // [n_heads, index_groups(dim)]
+  const float* weights;   // [n_heads]
+  int n_heads;
+  int dim;
+  const std::byte* keys;  // [n_keys], row_bytes apart
   int n_keys;
   float* scores;  // [n_keys]
 };
@@ -115,6 +145,7 @@ struct Kernels {
   void (*linear_bf16)(const LinearBf16Args&);
   void (*attend)(const AttendArgs&);
   void (*index_scores)(const IndexScoresArgs&);
+  void (*index_scores_native)(const IndexScoresNativeArgs&);
   void (*pool)(const PoolArgs&);
   /// y = x * rsqrt(mean(x^2) + eps) [* weight]; weight may be null, y may be x.
   void (*rms_norm)(const float* x, const float* weight, int n, float eps, float* y);

@@ -52,9 +52,11 @@ void check_attend(int n_heads, int head_dim, int n_rows) {
                      sinks = random_floats(rng, static_cast<size_t>(n_heads));
   std::vector<GuardedBytes> memory;
   std::vector<const float*> rows;
+  std::vector<AttendRow> stored;
   for (int k = 0; k < n_rows; ++k) {
     memory.push_back(random_floats(rng, dim));
     rows.push_back(memory.back().as<float>());
+    stored.push_back({memory.back().as<std::byte>(), RowFormat::f32});
   }
   const float scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
   // In double.
@@ -81,8 +83,8 @@ void check_attend(int n_heads, int head_dim, int n_rows) {
   for (const Kernels* set : test_sets()) {
     SCOPED_TRACE(fmt::format("{} heads {} dim {} rows {}", name(*set), n_heads, head_dim, n_rows));
     GuardedBytes out(n * sizeof(float));
-    set->attend({q.as<float>(), n_heads, head_dim, rows.data(), n_rows, scale, sinks.as<float>(),
-                 out.as<float>(), workspace()});
+    set->attend({q.as<float>(), n_heads, head_dim, 0, stored.data(), n_rows, scale,
+                 sinks.as<float>(), out.as<float>(), Products::f32, workspace()});
     const Comparison error = compare(out.as<float>(), want.data(), n);
     ASSERT_TRUE(error.within(2e-5)) << error.text();
     // Heads in parts, in place.
@@ -90,8 +92,8 @@ void check_attend(int n_heads, int head_dim, int n_rows) {
     for (int h = 0, step = 1; h < n_heads; h += step, step = step % 5 + 1) {
       const int count = std::min(step, n_heads - h);
       float* const at = parts.data() + static_cast<size_t>(h) * dim;
-      set->attend({at, count, head_dim, rows.data(), n_rows, scale, sinks.as<float>() + h, at,
-                   workspace()});
+      set->attend({at, count, head_dim, 0, stored.data(), n_rows, scale, sinks.as<float>() + h, at,
+                   Products::f32, workspace()});
     }
     ASSERT_TRUE(same(parts.data(), out.as<float>(), n));
   }
@@ -109,11 +111,11 @@ TEST(Attend, FarScoresAndSinks) {
   // Scores that overflow exp, a maximum that moves in every tile, sinks that take everything.
   constexpr int kRows = 200;
   std::vector<float> values(kRows * 16);
-  std::vector<const float*> rows;
+  std::vector<AttendRow> rows;
   for (size_t k = 0; k < kRows; ++k) {
     for (size_t d = 0; d < 16; ++d)
       values[k * 16 + d] = static_cast<float>(k) + static_cast<float>(d);
-    rows.push_back(values.data() + k * 16);
+    rows.push_back({reinterpret_cast<const std::byte*>(values.data() + k * 16), RowFormat::f32});
   }
   const std::vector<float> q(3 * 16, 0.5f);
   const float sinks[] = {-std::numeric_limits<float>::infinity(), 0, 1e6f};
@@ -121,9 +123,88 @@ TEST(Attend, FarScoresAndSinks) {
   for (const Kernels* set : test_sets()) {
     SCOPED_TRACE(name(*set));
     std::vector<float> out(3 * 16);
-    set->attend({q.data(), 3, 16, rows.data(), kRows, 1.0f, sinks, out.data(), workspace()});
+    set->attend({q.data(), 3, 16, 0, rows.data(), kRows, 1.0f, sinks, out.data(), Products::f32,
+                 workspace()});
     if (set == test_sets().front()) want = out;
     expect_close(out.data(), want.data(), out.size(), 1e-5);
+  }
+}
+
+// Rows of every format, mixed, and bf16 products: against the reference set, and bit-equal when the
+// heads come in parts.
+TEST(Attend, RowFormatsAndProducts) {
+  constexpr int kHeads = 5, kRows = 150;
+  for (const int dim : {16, 23, 128, 192}) {
+    Rng rng(static_cast<uint64_t>(dim));
+    const int rope_dim = dim / 4 * 2;
+    const RowShape shape{dim, rope_dim, false};
+    const auto n = static_cast<size_t>(kHeads) * static_cast<size_t>(dim);
+    const GuardedBytes q = random_floats(rng, n), sinks = random_floats(rng, kHeads);
+    std::vector<GuardedBytes> memory;
+    std::vector<AttendRow> rows;
+    for (int k = 0; k < kRows; ++k) {
+      const RowFormat format = row_formats()[static_cast<size_t>(k) % row_formats().size()].format;
+      const GuardedBytes values = random_floats(rng, static_cast<size_t>(dim));
+      memory.emplace_back(row_bytes(format, shape));
+      encode_row(format, shape, values.as<float>(), memory.back().as<std::byte>());
+      rows.push_back({memory.back().as<std::byte>(), format});
+    }
+    for (const Products products : {Products::f32, Products::bf16}) {
+      const auto attend = [&](const Kernels& set, int h, int count, float* out) {
+        set.attend({q.as<float>() + h * dim, count, dim, rope_dim, rows.data(), kRows, 0.2f,
+                    sinks.as<float>() + h, out, products, workspace()});
+      };
+      std::vector<float> want(n);
+      attend(ref_kernels(), 0, kHeads, want.data());
+      for (const Kernels* set : test_sets()) {
+        SCOPED_TRACE(fmt::format("{} dim {}", name(*set), dim));
+        std::vector<float> whole(n), parts(n);
+        attend(*set, 0, kHeads, whole.data());
+        // A probability next to a bf16 rounding step may take the other side of it.
+        expect_close(whole.data(), want.data(), n, products == Products::f32 ? 1e-5 : 5e-3);
+        for (int h = 0; h < kHeads; ++h) attend(*set, h, 1, parts.data() + h * dim);
+        EXPECT_TRUE(same(parts.data(), whole.data(), n));
+      }
+    }
+  }
+}
+
+// Exact integer dots: every set gives the same bits, however the keys are split.
+TEST(IndexScores, NativeKeysAreEqualInEverySet) {
+  for (const int dim : {2, 24, 34, 128}) {
+    Rng rng(static_cast<uint64_t>(dim));
+    constexpr int kHeads = 7, kKeys = 101;
+    const RowShape shape{dim, 2, true};
+    const size_t bytes = row_bytes(RowFormat::native, shape);
+    const GuardedBytes keys(kKeys * bytes), weights = random_floats(rng, kHeads);
+    for (int k = 0; k < kKeys; ++k) {
+      const GuardedBytes values = random_floats(rng, static_cast<size_t>(dim));
+      encode_row(RowFormat::native, shape, values.as<float>(),
+                 keys.as<std::byte>() + static_cast<size_t>(k) * bytes);
+    }
+    const auto padded = static_cast<size_t>(index_padded(dim));
+    const auto groups = static_cast<size_t>(index_groups(dim));
+    std::vector<int8_t> q(kHeads * padded);
+    std::vector<float> scales(kHeads * groups);
+    for (size_t h = 0; h < kHeads; ++h) {
+      const GuardedBytes values = random_floats(rng, static_cast<size_t>(dim));
+      quantize_index_query(values.as<float>(), dim, q.data() + h * padded,
+                           scales.data() + h * groups);
+    }
+    const auto score = [&](const Kernels& set, int begin, int end, float* out) {
+      set.index_scores_native({q.data(), scales.data(), weights.as<float>(), kHeads, dim,
+                               keys.as<std::byte>() + static_cast<size_t>(begin) * bytes,
+                               end - begin, out + begin});
+    };
+    std::vector<float> want(kKeys);
+    score(ref_kernels(), 0, kKeys, want.data());
+    for (const Kernels* set : test_sets()) {
+      std::vector<float> parts(kKeys);
+      for (int k = 0, step = 1; k < kKeys; k += step, step = step % 40 + 7) {
+        score(*set, k, std::min(kKeys, k + step), parts.data());
+      }
+      EXPECT_TRUE(same(parts.data(), want.data(), kKeys)) << name(*set) << " dim " << dim;
+    }
   }
 }
 

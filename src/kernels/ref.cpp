@@ -43,28 +43,37 @@ void linear_bf16(const LinearBf16Args& a) {
 
 void attend(const AttendArgs& a) {
   const auto dim = static_cast<size_t>(a.head_dim);
+  const RowShape shape{a.head_dim, a.rope_dim, false};
+  const auto input = [&](float x) { return a.products == Products::bf16 ? round_to_bf16(x) : x; };
   float* const sum_values = a.workspace;  // [head_dim]
+  float* const q = sum_values + dim;      // [head_dim]
+  float* const rows = q + dim;            // [kAttendTile, head_dim]
   for (int h = 0; h < a.n_heads; ++h) {
-    const float* const q = a.q + static_cast<size_t>(h) * dim;
+    for (size_t d = 0; d < dim; ++d) q[d] = input(a.q[static_cast<size_t>(h) * dim + d]);
     std::fill_n(sum_values, dim, 0.0f);
     float running_max = -std::numeric_limits<float>::infinity();
     float sum = 0;
     for (int begin = 0; begin < a.n_rows; begin += kAttendTile) {
-      const int end = std::min(begin + kAttendTile, a.n_rows);
+      const int n = std::min(kAttendTile, a.n_rows - begin);
       float score[kAttendTile];
       float tile_max = running_max;
-      for (int k = begin; k < end; ++k) {
-        score[k - begin] = a.scale * dot(q, a.rows[k], a.head_dim);
-        tile_max = std::max(tile_max, score[k - begin]);
+      for (int k = 0; k < n; ++k) {
+        const AttendRow& stored = a.rows[begin + k];
+        float* const row = rows + static_cast<size_t>(k) * dim;
+        decode_row(stored.format, shape, stored.bytes, row);
+        score[k] = a.scale * dot(q, row, a.head_dim);
+        tile_max = std::max(tile_max, score[k]);
       }
       const float shrink = std::exp(running_max - tile_max);  // exp(-inf) = 0 in the first tile
       running_max = tile_max;
       sum *= shrink;
       for (size_t d = 0; d < dim; ++d) sum_values[d] *= shrink;
-      for (int k = begin; k < end; ++k) {
-        const float p = std::exp(score[k - begin] - running_max);
+      for (int k = 0; k < n; ++k) {
+        const float p = std::exp(score[k] - running_max);
         sum += p;
-        for (size_t d = 0; d < dim; ++d) sum_values[d] += p * a.rows[k][d];
+        const float weight = input(p);
+        const float* const row = rows + static_cast<size_t>(k) * dim;
+        for (size_t d = 0; d < dim; ++d) sum_values[d] += weight * row[d];
       }
     }
     const float denominator = sum + std::exp(a.sinks[h] - running_max);
@@ -80,6 +89,30 @@ void index_scores(const IndexScoresArgs& a) {
     float score = 0;
     for (int h = 0; h < a.n_heads; ++h) {
       score += a.weights[h] * std::max(0.0f, dot(a.q + static_cast<size_t>(h) * dim, key, a.dim));
+    }
+    a.scores[w] = score;
+  }
+}
+
+void index_scores_native(const IndexScoresNativeArgs& a) {
+  const int n_groups = index_groups(a.dim);
+  const int padded = index_padded(a.dim);
+  const size_t stride = row_bytes(RowFormat::native, {a.dim, 0, true});
+  int8_t key[kMaxHeadDim];
+  float key_scale[kMaxHeadDim / kE2m1Group];
+  for (int w = 0; w < a.n_keys; ++w) {
+    decode_index_key(a.keys + static_cast<size_t>(w) * stride, a.dim, key, key_scale);
+    float score = 0;
+    for (int h = 0; h < a.n_heads; ++h) {
+      float s = 0;
+      for (int g = 0; g < n_groups; ++g) {
+        int32_t exact = 0;
+        for (int i = g * kE2m1Group; i < (g + 1) * kE2m1Group; ++i) {
+          exact += a.q[h * padded + i] * key[i];
+        }
+        s += static_cast<float>(exact) * (a.q_scales[h * n_groups + g] * key_scale[g]);
+      }
+      score += a.weights[h] * std::max(0.0f, s);
     }
     a.scores[w] = score;
   }
@@ -217,6 +250,7 @@ const Kernels& ref_kernels() {
       .linear_bf16 = linear_bf16,
       .attend = attend,
       .index_scores = index_scores,
+      .index_scores_native = index_scores_native,
       .pool = pool,
       .rms_norm = rms_norm,
       .inverse_rms = inverse_rms,

@@ -1,5 +1,6 @@
 #include "kernels/simd.h"
 
+#include <algorithm>
 #include <limits>
 #include <vector>
 
@@ -31,6 +32,7 @@ const Kernels& kernels() {
       .linear_bf16 = linear_bf16,
       .attend = attend,
       .index_scores = index_scores,
+      .index_scores_native = ref_kernels().index_scores_native,
       .pool = pool,
       .rms_norm = rms_norm,
       .inverse_rms = inverse_rms,

@@ -120,8 +120,13 @@ HWY_INLINE void attend_values_heads(const float* p, const float* shrink, int n_h
   }
 }
 
-/// n_heads <= kChunkHeads heads. dim is a multiple of kLanes unless `packed` has room for
-/// kAttendTile rows that are filled up.
+/// to = from rounded to bf16.
+HWY_INLINE void round_inputs(const float* from, size_t n, float* to) {
+  for (size_t i = 0; i < n; ++i) to[i] = round_to_bf16(from[i]);
+}
+
+/// n_heads <= kChunkHeads heads. q is filled up to dim, a multiple of kLanes. `packed` has room for
+/// kAttendTile rows of dim; null where all rows are f32 and need no filling up.
 HWY_INLINE void attend_chunk(const AttendArgs& a, const float* q, int n_heads, const float* sinks,
                              float* out, size_t dim, float* scores, float* values, float* packed) {
   const auto head_dim = static_cast<size_t>(a.head_dim);
@@ -133,19 +138,23 @@ HWY_INLINE void attend_chunk(const AttendArgs& a, const float* q, int n_heads, c
   std::memset(values, 0, static_cast<size_t>(n_heads) * dim * sizeof(float));
   for (int begin = 0; begin < a.n_rows; begin += kAttendTile) {
     const int n_rows = HWY_MIN(kAttendTile, a.n_rows - begin);
-    const float* const* rows = a.rows + begin;
-    const float* packed_rows[kAttendTile];
-    if (packed != nullptr) {
-      for (int k = 0; k < n_rows; ++k) {
-        float* const to = packed + static_cast<size_t>(k) * dim;
-        copy_padded(rows[k], head_dim, to);
-        packed_rows[k] = to;
+    const float* rows[kAttendTile];
+    for (int k = 0; k < n_rows; ++k) {
+      const AttendRow& stored = a.rows[begin + k];
+      if (packed == nullptr) {
+        rows[k] = reinterpret_cast<const float*>(stored.bytes);
+        continue;
       }
-      rows = packed_rows;
+      float* const to = packed + static_cast<size_t>(k) * dim;
+      decode_row(stored.format, {a.head_dim, a.rope_dim, false}, stored.bytes, to);
+      std::memset(to + head_dim, 0, (dim - head_dim) * sizeof(float));
+      rows[k] = to;
     }
     attend_scores(q, n_heads, dim, rows, n_rows, a.scale, scores);
     for (int h = 0; h < n_heads; ++h) {
-      shrink[h] = attend_softmax(scores + h * kAttendTile, &running_max[h], &running_sum[h]);
+      float* const p = scores + h * kAttendTile;
+      shrink[h] = attend_softmax(p, &running_max[h], &running_sum[h]);
+      if (a.products == Products::bf16) round_inputs(p, kAttendTile, p);
     }
     size_t d = 0;
     for (; d + kValueVectors * kN <= dim; d += kValueVectors * kN) {
@@ -166,11 +175,14 @@ HWY_INLINE void attend_chunk(const AttendArgs& a, const float* q, int n_heads, c
 HWY_NOINLINE HWY_MAYBE_UNUSED void attend(const AttendArgs& a) {
   const auto head_dim = static_cast<size_t>(a.head_dim);
   const size_t dim = round_up_lanes(head_dim);
-  const bool pack = dim != head_dim;
-  float* const packed = pack ? a.workspace : nullptr;
-  float* const rest = a.workspace + (pack ? kAttendTile * dim : 0);
+  const bool all_f32 = std::all_of(
+      a.rows, a.rows + a.n_rows, [](const AttendRow& row) { return row.format == RowFormat::f32; });
+  const bool pack_rows = dim != head_dim || !all_f32;
+  const bool pack_q = dim != head_dim || a.products == Products::bf16;
+  float* const packed = pack_rows ? a.workspace : nullptr;
+  float* const rest = a.workspace + (pack_rows ? kAttendTile * dim : 0);
   const size_t room = kWorkspaceFloats - static_cast<size_t>(rest - a.workspace);
-  const size_t per_head = kAttendTile + dim + (pack ? dim : 0);
+  const size_t per_head = kAttendTile + dim + (pack_q ? dim : 0);
   const int chunk = static_cast<int>(HWY_MIN(size_t{kChunkHeads}, room / per_head));
   float* const scores = rest;
   float* const values = scores + chunk * kAttendTile;
@@ -179,10 +191,11 @@ HWY_NOINLINE HWY_MAYBE_UNUSED void attend(const AttendArgs& a) {
     const int n = HWY_MIN(chunk, a.n_heads - h);
     const size_t offset = static_cast<size_t>(h) * head_dim;
     const float* q = a.q + offset;
-    if (pack) {
+    if (pack_q) {
       for (int i = 0; i < n; ++i) {
-        copy_padded(q + static_cast<size_t>(i) * head_dim, head_dim,
-                    packed_q + static_cast<size_t>(i) * dim);
+        float* const to = packed_q + static_cast<size_t>(i) * dim;
+        copy_padded(q + static_cast<size_t>(i) * head_dim, head_dim, to);
+        if (a.products == Products::bf16) round_inputs(to, head_dim, to);
       }
       q = packed_q;
     }

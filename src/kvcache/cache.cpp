@@ -136,6 +136,8 @@ int Sequence::n_tokens() const {
   return cache_->slots_[static_cast<size_t>(slot_)].n_tokens;
 }
 
+const CacheLayout& Sequence::layout() const { return cache_->layout_; }
+
 std::span<const int32_t> Sequence::ids() const {
   const Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
   return {slot.ids, static_cast<size_t>(slot.n_tokens)};

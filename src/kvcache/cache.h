@@ -68,6 +68,8 @@ class Sequence {
   int rewind_to_resume_point(int pos);
   std::vector<int> resume_positions() const;
 
+  const CacheLayout& layout() const;
+
   explicit operator bool() const { return cache_ != nullptr; }
 
  private:

@@ -20,7 +20,7 @@ CacheLayout::CacheLayout(const CacheShape& s, const PoolFormats& f) : shape(s), 
   layers.reserve(shape.layers.size());
   for (const LayerShape& layer : shape.layers) {
     LayerLayout out;
-    out.window_bytes = row_format_info(formats.window).row_bytes(layer.head_dim, layer.rope_dim);
+    out.window_bytes = row_bytes(formats.window, layer.row());
     const size_t window_ring = static_cast<size_t>(shape.window) * out.window_bytes;
     out.window_at = place(detail_bytes, window_ring);
     window_detail_bytes += window_ring;
@@ -28,8 +28,7 @@ CacheLayout::CacheLayout(const CacheShape& s, const PoolFormats& f) : shape(s), 
     if (layer.ratio > 0) {
       const bool csa = layer.kind == LayerKind::csa;
       const auto n_entries = static_cast<size_t>(layer.entries_per_block());
-      out.entry_bytes = row_format_info(csa ? formats.csa : formats.hca)
-                            .row_bytes(layer.head_dim, layer.rope_dim);
+      out.entry_bytes = row_bytes(formats.entries(layer.kind), layer.row());
       out.entries_at = place(block_bytes, n_entries * out.entry_bytes);
       (csa ? csa_block_bytes : hca_block_bytes) += n_entries * out.entry_bytes;
 
@@ -40,7 +39,7 @@ CacheLayout::CacheLayout(const CacheShape& s, const PoolFormats& f) : shape(s), 
       state_detail_bytes += ring;
 
       if (csa) {
-        out.index_bytes = row_format_info(formats.index).row_bytes(layer.index_dim, layer.rope_dim);
+        out.index_bytes = row_bytes(formats.index, layer.index_row());
         out.index_at = place(block_bytes, n_entries * out.index_bytes);
         index_block_bytes += n_entries * out.index_bytes;
         const size_t index_ring =

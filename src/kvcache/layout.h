@@ -11,10 +11,21 @@
 #include <cstddef>
 #include <vector>
 
-#include "kvcache/row_format.h"
 #include "kvcache/shape.h"
+#include "tensor/row_format.h"
 
 namespace varve {
+
+/// The format of each pool of the cache.
+struct PoolFormats {
+  RowFormat window = RowFormat::f32;
+  RowFormat csa = RowFormat::f32;
+  RowFormat hca = RowFormat::f32;
+  RowFormat index = RowFormat::f32;
+
+  static constexpr PoolFormats all(RowFormat f) { return {f, f, f, f}; }
+  RowFormat entries(LayerKind kind) const { return kind == LayerKind::csa ? csa : hca; }
+};
 
 struct LayerLayout {
   size_t entry_bytes = 0;  // one row

@@ -4,6 +4,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tensor/row_format.h"
+
 namespace varve {
 
 /// Tokens of one cache block. Every compression ratio divides it, so a sealed block is complete.
@@ -22,6 +24,8 @@ struct LayerShape {
   int rope_dim = 0;   // of those, the last ones are rotated
   int index_dim = 0;  // values of an index key; 0 but for csa
 
+  RowShape row() const { return {head_dim, rope_dim, false}; }
+  RowShape index_row() const { return {index_dim, rope_dim, true}; }
   int entries_per_block() const { return ratio == 0 ? 0 : kBlockTokens / ratio; }
   /// Tokens whose compressor inputs are needed to close an entry: 2 * ratio where windows overlap.
   int state_tokens() const { return kind == LayerKind::csa ? 2 * ratio : ratio; }

@@ -13,7 +13,7 @@
 #include "base/result.h"
 #include "formats/safetensors.h"
 #include "kernels/exec.h"
-#include "kvcache/shape.h"
+#include "kvcache/layout.h"
 
 namespace varve {
 
@@ -67,7 +67,7 @@ inline constexpr int kMaxLogitRows = 64;
 struct RunnerOptions {
   int max_tokens = 0;   // of one batch
   int ctx_tokens = 0;   // of one sequence
-  bool probed = false;  // a Probe will look on
+  PoolFormats formats;  // of the cache that the sequences live in
 };
 
 /// Weights and shape of a loaded model. Immutable, shared by any number of runners.

@@ -30,36 +30,36 @@ struct LayerConfig {
 
 struct Config {
   int vocab_size = 0;
-  int hidden_size = 0;      // d
-  int n_layers = 0;         // the MTP block not counted
-  int n_heads = 0;          // query heads; K = V has one
-  int head_dim = 0;         // c, RoPE dims included
-  int rope_dim = 0;         // the last ones of head_dim; even
+  int hidden_size = 0;  // d
+  int n_layers = 0;     // the MTP block not counted
+  int n_heads = 0;      // query heads; K = V has one
+  int head_dim = 0;     // c, RoPE dims included
+  int rope_dim = 0;     // the last ones of head_dim; even
   int q_lora_rank = 0;
   int o_groups = 0;
   int o_lora_rank = 0;
-  int index_n_heads = 0;    // 0 where no layer is CSA
+  int index_n_heads = 0;  // 0 where no layer is CSA
   int index_head_dim = 0;
   int index_topk = 0;
-  int window = 0;           // tokens visible whole, the query's own included
+  int window = 0;  // tokens visible whole, the query's own included
   int n_experts = 0;
   int n_experts_used = 0;
   int n_shared_experts = 0;
-  int moe_dim = 0;          // width of one routed expert
+  int moe_dim = 0;  // width of one routed expert
   bool norm_topk_prob = true;
   float route_scale = 1;
-  float swiglu_limit = 0;   // 0: no clamp
-  int hc_mult = 0;          // residual streams
-  int hc_iters = 0;         // Sinkhorn iterations
+  float swiglu_limit = 0;  // 0: no clamp
+  int hc_mult = 0;         // residual streams
+  int hc_iters = 0;        // Sinkhorn iterations
   float hc_eps = 1e-6f;
   float rms_eps = 1e-6f;
-  RopeConfig window_rope;   // SWA-only layers
-  RopeConfig compress_rope; // CSA and HCA layers, their window rows included
-  int max_position = 0;     // tokens
-  int fp8_block_rows = 128; // values that share one scale of an FP8 weight
+  RopeConfig window_rope;    // SWA-only layers
+  RopeConfig compress_rope;  // CSA and HCA layers, their window rows included
+  int max_position = 0;      // tokens
+  int fp8_block_rows = 128;  // values that share one scale of an FP8 weight
   int fp8_block_cols = 128;
-  bool tied_head = false;   // lm_head is the embedding
-  int bos_id = -1;          // -1: none
+  bool tied_head = false;  // lm_head is the embedding
+  int bos_id = -1;         // -1: none
   std::vector<int> eos_ids;
   std::vector<LayerConfig> layers;  // n_layers
 

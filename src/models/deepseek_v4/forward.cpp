@@ -21,7 +21,8 @@ ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exe
     : model_(model),
       config_(model.config()),
       exec_(exec),
-      scratch_(arena, model.config(), options.max_tokens) {
+      formats_(options.formats),
+      scratch_(arena, model.config(), options) {
   int max_entries = 0;      // that one query may see without picking
   int max_csa_entries = 0;  // that one indexer scores
   for (const LayerConfig& layer : config_.layers) {
@@ -44,7 +45,8 @@ ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exe
                          pairs * wide(config_.moe_dim, std::max(1, config_.n_shared_experts)),
                          wide(kMaxLogitRows, config_.hidden_size)}));
   attention_.lay_out(arena, exec.pool().n_threads(), config_.window + max_entries);
-  indexer_.lay_out(arena, exec.pool().n_threads(), max_csa_entries);
+  indexer_.lay_out(arena, exec.pool().n_threads(), max_csa_entries, options.max_tokens,
+                   config_.index_n_heads, config_.index_head_dim, formats_.index);
 }
 
 void ForwardPass::forward(const Batch& batch) {
@@ -70,10 +72,8 @@ void ForwardPass::forward(const Batch& batch) {
 void ForwardPass::attention(const Batch& batch, int l) {
   const LayerConfig& layer = config_.layers[static_cast<size_t>(l)];
   const LayerWeights& w = model_.weights().layers[static_cast<size_t>(l)];
-  const LayerShape shape = {.kind = layer.attention,
-                            .ratio = layer.ratio,
-                            .head_dim = config_.head_dim,
-                            .rope_dim = config_.rope_dim};
+  const RowShape row = {config_.head_dim, config_.rope_dim, false};
+  const size_t window_bytes = row_bytes(formats_.window, row);
   const Config& c = config_;
   const Kernels& op = exec_.ops();
   Scratch& s = scratch_;
@@ -111,6 +111,7 @@ void ForwardPass::attention(const Batch& batch, int l) {
       op.rms_norm(qr, w.q_norm.data(), c.q_lora_rank, c.rms_eps, qr);
       op.rms_norm(kv, w.kv_norm.data(), c.head_dim, c.rms_eps, kv);
       op.rope(kv + nope, 1, 0, c.rope_dim, angle(s.cos, t), angle(s.sin, t), false);
+      encode_row(formats_.window, row, kv, s.window_rows + static_cast<size_t>(t) * window_bytes);
     });
     exec_.linear(w.wq_b, s.qr, n, s.q);  // q [n, n_heads, head_dim]     (4.1)
     exec_.parallel(n, [&](int t, int) {
@@ -130,19 +131,21 @@ void ForwardPass::attention(const Batch& batch, int l) {
   {
     const PartTimer timer(times_, Part::attention);
     for (const Segment& segment : batch.segments) {  // window + entries + sink (4.3, 4.4)
-      attention_.attend(exec_,
-                        {.q = s.q + at(segment.first, heads_dim),
-                         .n_heads = c.n_heads,
-                         .head_dim = c.head_dim,
-                         .window_rows = s.kv + at(segment.first, c.head_dim),
-                         .sinks = w.sinks.data(),
-                         .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim)),
-                         .picks = s.picks + at(segment.first, c.index_topk),
-                         .counts = s.counts + segment.first,
-                         .topk = c.index_topk,
-                         .out = s.q + at(segment.first, heads_dim)},
-                        segment, l, shape, c.window);
-      keep_window_rows(segment, l, shape, c.window, s.kv + at(segment.first, c.head_dim));
+      attention_.attend(
+          exec_,
+          {.q = s.q + at(segment.first, heads_dim),
+           .n_heads = c.n_heads,
+           .head_dim = c.head_dim,
+           .window_rows = s.window_rows + static_cast<size_t>(segment.first) * window_bytes,
+           .sinks = w.sinks.data(),
+           .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim)),
+           .picks = s.picks + at(segment.first, c.index_topk),
+           .counts = s.counts + segment.first,
+           .topk = c.index_topk,
+           .out = s.q + at(segment.first, heads_dim)},
+          segment, l);
+      keep_window_rows(segment, l,
+                       s.window_rows + static_cast<size_t>(segment.first) * window_bytes);
     }
   }
 

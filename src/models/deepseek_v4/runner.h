@@ -14,7 +14,7 @@ namespace varve::deepseek_v4 {
 /// Intermediates of one batch; n = max_tokens. Parts that never live at the same time share memory
 /// only where it says so.
 struct Scratch {
-  Scratch(ArenaBuilder& arena, const Config& config, int max_tokens);
+  Scratch(ArenaBuilder& arena, const Config& config, const RunnerOptions& options);
 
   float* streams;  // [n, hc, d]: the residual streams X
   float* mix;      // [n, (2 + hc) * hc]: projection of the streams
@@ -24,16 +24,17 @@ struct Scratch {
   float* x;        // [n, d]: input of a sub-layer
   float* y;        // [n, d]: output of a sub-layer; of the last one: the hidden state
   // attention
-  float* qr;             // [n, q_lora]
-  float* q;              // [n, n_heads * head_dim]: queries, then attention's output
-  float* kv;             // [n, head_dim]: window rows
-  float* inputs;         // [n, 2 * width]: the compressor's
-  float* index_inputs;   // [n, 2 * index width]
-  float* index_q;        // [n, index_n_heads * index_head_dim]
-  float* index_weights;  // [n, index_n_heads]
-  int32_t* picks;        // [n, index_topk]
-  int32_t* counts;       // [n]
-  float* grouped;        // [n, o_groups * o_lora]
+  float* qr;               // [n, q_lora]
+  float* q;                // [n, n_heads * head_dim]: queries, then attention's output
+  float* kv;               // [n, head_dim]: window rows as computed
+  std::byte* window_rows;  // [n] window rows as stored
+  float* inputs;           // [n, 2 * width]: the compressor's
+  float* index_inputs;     // [n, 2 * index width]
+  float* index_q;          // [n, index_n_heads * index_head_dim]
+  float* index_weights;    // [n, index_n_heads]
+  int32_t* picks;          // [n, index_topk]
+  int32_t* counts;         // [n]
+  float* grouped;          // [n, o_groups * o_lora]
   // experts
   float* router;         // [n, n_experts]
   int32_t* pair_token;   // [n * used + n]: batch row of each (expert, token) pair, by expert
@@ -76,6 +77,7 @@ class ForwardPass final : public Runner {
   const DeepseekV4& model_;
   const Config& config_;
   Exec& exec_;
+  const PoolFormats formats_;
   Scratch scratch_;
   Attention attention_;
   Indexer indexer_;

@@ -11,7 +11,8 @@ size_t product(int a, int b) {
 
 }  // namespace
 
-Scratch::Scratch(ArenaBuilder& arena, const Config& c, int n) {
+Scratch::Scratch(ArenaBuilder& arena, const Config& c, const RunnerOptions& options) {
+  const int n = options.max_tokens;
   const auto floats = [&](int rows, int width) {
     return arena.take<float>("scratch", product(rows, width));
   };
@@ -35,6 +36,9 @@ Scratch::Scratch(ArenaBuilder& arena, const Config& c, int n) {
   qr = floats(n, c.q_lora_rank);
   q = floats(n, c.n_heads * c.head_dim);
   kv = floats(n, c.head_dim);
+  window_rows = arena.take<std::byte>(
+      "scratch",
+      static_cast<size_t>(n) * row_bytes(options.formats.window, {c.head_dim, c.rope_dim, false}));
   inputs = floats(n, any_compressed ? 2 * (any_csa ? 2 : 1) * c.head_dim : 0);
   index_inputs = floats(n, any_csa ? 4 * c.index_head_dim : 0);
   index_q = floats(n, any_csa ? c.index_n_heads * c.index_head_dim : 0);
