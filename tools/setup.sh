@@ -49,4 +49,4 @@ echo "tools/setup.sh: installing ${missing[*]}"
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
   apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends "${missing[@]}" >/dev/null ||
   die "apt-get install failed; the lines above say why"
-echo "tools/setup.sh: installed ${#missing[@]} packages"
+echo "tools/setup.sh: done"
