@@ -80,7 +80,7 @@ class Run(unittest.TestCase):
             for kernels in ("ref", None):
                 with self.subTest(prompt=prompt, kernels=kernels):
                     env = {"VARVE_KERNELS": kernels} if kernels else {}
-                    out = self.greedy(prompt, env=env)
+                    out = self.greedy(prompt, "--numerics", "reference", env=env)
                     want = list(self.golden[prompt + ".greedy"])
                     self.assertEqual(out["ids"], want)
                     self.assertEqual(out["text"], decode(want))
@@ -135,8 +135,18 @@ class Run(unittest.TestCase):
         self.assertEqual(out["stop_reason"], "length")
         self.assertEqual(out["generated_tokens"], len(out["ids"]))
         self.assertEqual(out["weight_bytes"], (MODEL / "model.safetensors").stat().st_size)
-        # f32 rows: 2 CSA layers of (128 + 128) values per 4 tokens, 1 HCA layer of 128 per 128.
-        self.assertEqual(out["cache_bytes_per_token"], 2 * 256 * 4 / 4 + 128 * 4 / 128)
+        # Native rows: 64 e4m3 + 64 bf16 + 1 scale in 200 bytes, index keys of 68; 2 CSA layers with
+        # both per 4 tokens, 1 HCA layer with one row per 128.
+        self.assertEqual(out["cache_bytes_per_token"], 2 * (200 + 68) / 4 + 200 / 128)
+
+    def test_row_formats_are_chosen_by_pool(self):
+        rows = {"f32": 512, "bf16": 256, "f16": 256, "native": 200}
+        keys = {"f32": 512, "bf16": 256, "f16": 256, "native": 68}
+        for csa, index in (("native", "f32"), ("bf16", "f16"), ("f32", "native")):
+            out = self.run_json("-p", "And it came to pass", "--temp", 0, "-n", 4, "--kv",
+                                f"all=f32,csa={csa},index={index}")
+            self.assertEqual(out["cache_bytes_per_token"],
+                             2 * (rows[csa] + keys[index]) / 4 + 512 / 128)
 
     def test_the_demo_prompt_is_answered_from_far_outside_the_window(self):
         demo = SOURCE / "tools" / "recall-prompt.txt"

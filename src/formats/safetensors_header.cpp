@@ -318,6 +318,12 @@ Result<SafetensorsFile> collect(std::vector<Entry>& entries, std::span<const std
   return out;
 }
 
+// One byte that need not be text: a printable ASCII letter, or its value.
+std::string shown_byte(char c) {
+  if (c >= 0x20 && c < 0x7f) return in_quotes({&c, 1});
+  return fmt::format("byte 0x{:02x}", static_cast<unsigned char>(c));
+}
+
 }  // namespace
 
 std::optional<int> safetensors_bits(std::string_view dtype) {
@@ -370,7 +376,7 @@ Result<SafetensorsFile> parse_safetensors(std::span<const std::byte> bytes,
   const char* const text = reinterpret_cast<const char*>(bytes.data() + kLengthBytes);
   if (header_bytes == 0 || text[0] != '{') {
     return bad_input("{}: expected a header that starts with {{, found {}", file,
-                     header_bytes == 0 ? "an empty one" : in_quotes(std::string_view(text, 1)));
+                     header_bytes == 0 ? "an empty one" : shown_byte(text[0]));
   }
   try {
     HeaderReader reader;

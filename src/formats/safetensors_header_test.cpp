@@ -104,6 +104,7 @@ TEST(SafetensorsHeader, HostileHeadersAreSentences) {
   // Each has 8 bytes of data.
   const Bad cases[] = {
       {"[]", "starts with {, found \"[\""},
+      {"\x80{}", "starts with {, found byte 0x80"},
       {R"({"a":})", "not JSON at byte 6"},
       {R"({"a":{})", "not JSON"},
       {R"({} x)", "not JSON"},
