@@ -136,7 +136,9 @@ int Sequence::n_tokens() const {
   return cache_->slots_[static_cast<size_t>(slot_)].n_tokens;
 }
 
-const CacheLayout& Sequence::layout() const { return cache_->layout_; }
+const CacheLayout& Sequence::layout() const {
+  return cache_->layout_;
+}
 
 std::span<const int32_t> Sequence::ids() const {
   const Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];

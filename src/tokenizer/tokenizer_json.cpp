@@ -120,8 +120,9 @@ class Reader {
     return false;
   }
   bool check(Result<void> result) {
-    if (!result) error_ = std::move(result).error();
-    return result.has_value();
+    if (result) return true;
+    error_ = std::move(result).error();
+    return false;
   }
 
   std::string name_;
