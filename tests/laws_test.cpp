@@ -7,6 +7,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <map>
 
 #include "base/rng.h"
@@ -228,6 +231,41 @@ TEST_P(Laws, NeighboursInTheSameStep) {
     while (mine.n_pending() > 0) ASSERT_GT(engine->step(), 0);
     expect_plain(mine);
   }
+}
+
+// A hash table may name one expert twice for a token (here: expert 0, always): an expert then has
+// more pairs than a batch has tokens.
+TEST(HashRouting, AnExpertNamedTwiceFits) {
+  namespace fs = std::filesystem;
+  const fs::path from = testing_support::golden_dir("v4-micro");
+  const fs::path to = fs::path(testing::TempDir()) / "varve_hash_twice";
+  fs::create_directories(to);
+  fs::copy_file(from / "config.json", to / "config.json", fs::copy_options::overwrite_existing);
+  const auto stored = Checkpoint::open((from / "model.safetensors").string());
+  ASSERT_TRUE(stored) << stored.error().message;
+  std::ifstream in(from / "model.safetensors", std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  const TensorView* const table = stored->find("layers.0.ffn.gate.tid2eid");
+  ASSERT_NE(table, nullptr);
+  const std::string_view old(reinterpret_cast<const char*>(table->bytes.data()),
+                             table->bytes.size());
+  bytes.replace(bytes.find(old), old.size(), old.size(), '\0');
+  std::ofstream(to / "model.safetensors", std::ios::binary) << bytes;
+
+  const auto model = testing_support::load_or_fail(to.string());
+  const auto ids = random_ids(200, model->vocab_size(), 3);
+  for (const Products products : {Products::f32, Products::bf16}) {
+    const auto plain =
+        testing_support::all_logits(model, ids, {.chunk_tokens = 1, .products = products});
+    for (const int chunk : {2, 16, 64, 200}) {
+      EXPECT_EQ(first_difference(testing_support::all_logits(
+                                     model, ids, {.chunk_tokens = chunk, .products = products}),
+                                 plain, model->vocab_size()),
+                -1)
+          << "chunks of " << chunk;
+    }
+  }
+  fs::remove_all(to);
 }
 
 // The reference set is slow, and its sums know nothing of tiles: small models do for it.

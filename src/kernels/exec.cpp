@@ -92,9 +92,4 @@ void Exec::run_jobs(std::span<const LinearJob> jobs) {
   });
 }
 
-void Exec::round_inputs(float* values, size_t n) const {
-  if (products_ == Products::f32) return;
-  for (size_t i = 0; i < n; ++i) values[i] = round_to_bf16(values[i]);
-}
-
 }  // namespace varve

@@ -47,9 +47,6 @@ class Exec {
     pool_.run(n, body);
   }
 
-  /// values rounded to bf16 in place when products are bf16; else left alone.
-  void round_inputs(float* values, size_t n) const;
-
  private:
   static constexpr int kMaxJobs = 64;  // of one parallel loop; more are run in turns
 

@@ -47,12 +47,14 @@ void ForwardPass::experts(const Batch& batch, int l) {
   std::fill_n(scratch_.y, at(n, config_.hidden_size), 0.0f);
   const int n_experts = static_cast<int>(w.experts.size());
   const int32_t* const first_pair = scratch_.first_pair;
-  // As many experts at once as there is room for.
-  for (int first = 0; first < n_experts;) {
-    int end = first + 1;
-    while (end < n_experts && first_pair[end + 1] - first_pair[first] <= scratch_.max_pairs) ++end;
-    run_experts(w.experts, first, end);
-    first = end;
+  // As many whole experts at once as there is room for. One that alone is too large (only when a
+  // hash table names it twice for a token) is taken in parts.
+  for (int begin = 0, e = 0; begin < first_pair[n_experts];) {
+    int end = begin;
+    while (e < n_experts && first_pair[e + 1] - begin <= scratch_.max_pairs) end = first_pair[++e];
+    if (end == begin) end = begin + scratch_.max_pairs;
+    run_experts(w.experts, begin, end);
+    begin = end;
   }
 }
 
@@ -108,12 +110,12 @@ void ForwardPass::route(const Batch& batch, int l) {
   }
 }
 
-void ForwardPass::run_experts(const std::vector<ExpertWeights>& experts, int first, int end) {
+// Pairs [begin_pair, end_pair), at most max_pairs of them.
+void ForwardPass::run_experts(const std::vector<ExpertWeights>& experts, int begin_pair,
+                              int end_pair) {
   const Config& c = config_;
   Scratch& s = scratch_;
-  const int begin_pair = s.first_pair[first];
-  const int n_pairs = s.first_pair[end] - begin_pair;
-  if (n_pairs == 0) return;
+  const int n_pairs = end_pair - begin_pair;
   const int width = c.moe_dim * std::max(1, c.n_shared_experts);  // stride; some are narrower
   const auto d = static_cast<size_t>(c.hidden_size);
   exec_.parallel(n_pairs, [&](int p, int) {
@@ -131,9 +133,10 @@ void ForwardPass::run_experts(const std::vector<ExpertWeights>& experts, int fir
     jobs[n_jobs++] = job;
   };
   const auto each_expert = [&](auto&& body) {
-    for (int e = first; e < end; ++e) {
-      const int n = s.first_pair[e + 1] - s.first_pair[e];
-      if (n > 0) body(experts[static_cast<size_t>(e)], s.first_pair[e] - begin_pair, n);
+    for (size_t e = 0; e < experts.size(); ++e) {
+      const int from = std::max(s.first_pair[e], begin_pair);
+      const int to = std::min(s.first_pair[e + 1], end_pair);
+      if (from < to) body(experts[e], from - begin_pair, to - from);
     }
     flush();
   };

@@ -69,7 +69,7 @@ class ForwardPass final : public Runner {
   void pick(const Batch& batch, int layer);
   void experts(const Batch& batch, int layer);
   void route(const Batch& batch, int layer);
-  void run_experts(const std::vector<ExpertWeights>& experts, int first, int end);
+  void run_experts(const std::vector<ExpertWeights>& experts, int begin_pair, int end_pair);
   void enter(const HyperConnection& hc, const std::vector<float>& norm, int n);
   void leave(int n);
   void collapse(int n);

@@ -53,7 +53,7 @@ Scratch::Scratch(ArenaBuilder& arena, const Config& c, const RunnerOptions& opti
   choice = ints(n, c.n_experts_used);
   choice_weight = floats(n, c.n_experts_used);
   first_pair = ints(c.n_experts + 2, 1);
-  // Every expert fits whole (at most n pairs), and one token's experts run in one go.
+  // An expert fits whole (n pairs, one a token), and one token's experts run in one go.
   max_pairs = std::max(n, c.n_experts_used + 1);
   const int expert_width = c.moe_dim * std::max(1, c.n_shared_experts);
   pair_x = floats(max_pairs, c.hidden_size);
