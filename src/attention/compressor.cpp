@@ -8,7 +8,7 @@ namespace varve {
 namespace {
 
 constexpr int kMaxSlots = 2 * kBlockTokens;
-constexpr int kMaxPairs = 512;  // of rotated values; config.cpp bounds rope_dim
+constexpr int kMaxPairs = 512;  // of rotated values; a model is checked for it when it is loaded
 
 float* state_row(const Segment& segment, int layer, CompressedRow row, int pos) {
   return row == CompressedRow::entry ? segment.sequence->state_row(layer, pos)

@@ -55,21 +55,27 @@ std::vector<int32_t> random_ids(int n, int vocab, uint64_t seed) {
   return ids;
 }
 
-// Runs `body` (which reads n tokens) once to warm up and then once a repetition.
-template <class Body>
+// Runs `body` (which reads n tokens) once to warm up and then once a repetition, each time from a
+// session at the depth that `prepare` makes, outside the clock.
+template <class Prepare, class Body>
 Result<Measurement> measure(Engine& engine, const BenchFlags& flags, std::string what, int depth,
-                            int n, Body body) {
+                            int n, Prepare prepare, Body body) {
   Measurement out{std::move(what), depth, n, {}, {}};
   std::vector<double> rates;
   for (int rep = -1; rep < flags.repetitions; ++rep) {
-    if (rep == 0) engine.times() = {};
+    VARVE_TRY(Session session, engine.new_session());
+    VARVE_CHECKED(prepare(session));
+    const PartTimes before = engine.times();
     const auto begin = Clock::now();
-    VARVE_CHECKED(body(rep));
+    VARVE_CHECKED(body(session, rep));
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-    if (rep >= 0) rates.push_back(n / seconds);
+    if (rep < 0) continue;
+    rates.push_back(n / seconds);
+    for (int p = 0; p < kNumParts; ++p) {
+      out.times.seconds[p] += engine.times().seconds[p] - before.seconds[p];
+    }
   }
   out.speed = summary(std::move(rates));
-  out.times = engine.times();
   return out;
 }
 
@@ -83,36 +89,40 @@ Result<std::vector<Measurement>> bench_depth(const std::shared_ptr<const Model>&
                                              EngineOptions options, const BenchFlags& flags,
                                              int depth) {
   std::vector<Measurement> out;
-  const int n_runs = flags.repetitions + 1;
-  options.ctx_tokens =
-      std::max(options.ctx_tokens, depth + std::max(n_runs * flags.decode, n_runs * flags.prefill));
+  const int64_t tokens = int64_t{depth} + std::max(flags.decode, flags.prefill);
+  if (tokens > model->max_position()) {
+    return usage_error("--depth {} and {} tokens more: the model was made for at most {}", depth,
+                       std::max(flags.decode, flags.prefill), model->max_position());
+  }
+  options.ctx_tokens = std::max(options.ctx_tokens, static_cast<int>(tokens));
   options.resume_points = 0;
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
   const int vocab = model->vocab_size();
+  const auto prepare = [&](Session& session) { return reach_depth(session, *model, flags, depth); };
   if (flags.prefill > 0) {
-    VARVE_TRY(Session session, engine->new_session());
-    VARVE_CHECKED(reach_depth(session, *model, flags, depth));
-    VARVE_TRY(
-        Measurement prefill, measure(*engine, flags, "prefill", depth, flags.prefill, [&](int rep) {
-          return session.append(random_ids(flags.prefill, vocab, static_cast<uint64_t>(rep + 2)));
-        }));
+    VARVE_TRY(Measurement prefill,
+              measure(*engine, flags, "prefill", depth, flags.prefill, prepare,
+                      [&](Session& session, int rep) {
+                        return session.append(
+                            random_ids(flags.prefill, vocab, static_cast<uint64_t>(rep + 2)));
+                      }));
     out.push_back(std::move(prefill));
   }
   if (flags.decode > 0) {
-    VARVE_TRY(Session session, engine->new_session());
-    VARVE_CHECKED(reach_depth(session, *model, flags, depth));
     const auto ids = random_ids(flags.decode, vocab, 3);
-    VARVE_TRY(Measurement decode,
-              measure(*engine, flags, "decode", depth, flags.decode, [&](int) -> Result<void> {
-                for (const int32_t id : ids) VARVE_CHECKED(session.append({&id, 1}));
-                return {};
-              }));
+    VARVE_TRY(Measurement decode, measure(*engine, flags, "decode", depth, flags.decode, prepare,
+                                          [&](Session& session, int) -> Result<void> {
+                                            for (const int32_t id : ids)
+                                              VARVE_CHECKED(session.append({&id, 1}));
+                                            return {};
+                                          }));
     out.push_back(std::move(decode));
   }
   return out;
 }
 
-// The share of the roof that binds: reading the weights in decode, multiplying in prefill.
+// The share of the roof that binds: reading the weights in decode, multiplying them in prefill. The
+// cache's own bytes and products are left out.
 double share_of_roof(const Measurement& m, const Model& model, const Roofs& roofs,
                      Products products) {
   if (m.what == "decode") {
@@ -122,7 +132,10 @@ double share_of_roof(const Measurement& m, const Model& model, const Roofs& roof
   const double roof = products == Products::bf16 && roofs.bf16_macs_per_s > 0
                           ? roofs.bf16_macs_per_s
                           : roofs.f32_macs_per_s;
-  return m.speed.median * static_cast<double>(model.decode_weight_macs()) / roof;
+  // The head multiplies one row of a prefill only.
+  const double macs = static_cast<double>(model.decode_weight_macs()) -
+                      static_cast<double>(model.head_macs()) * (1.0 - 1.0 / m.n_tokens);
+  return m.speed.median * macs / roof;
 }
 
 std::string_view roof_name(const Measurement& m, const Roofs& roofs, Products products) {
@@ -140,13 +153,13 @@ void print_table(const std::vector<Measurement>& all, const Model& model, const 
     return macs > 0 ? fmt::format("{:.0f} GMAC/s", macs / 1e9) : std::string("none");
   };
   fmt::print("{}, int8 dot {}\n", dot(roofs.bf16_macs_per_s), dot(roofs.int8_macs_per_s));
-  fmt::print("weights per decoded token (exact): {} read, {:.0f} M multiply-adds\n",
+  fmt::print("weights per decoded token (mean over experts): {} read, {:.0f} M multiply-adds\n",
              human_bytes(static_cast<double>(model.decode_weight_bytes())),
              static_cast<double>(model.decode_weight_macs()) / 1e6);
   fmt::print("depth is reached by {}\n\n",
              flags.fill == "seeded" ? "seeded random rows, not by prefill" : "prefill");
   fmt::print("{:<8} {:>8} {:>7} {:>9} {:>9} {:>9}  {}\n", "", "depth", "tokens", "min t/s",
-             "median", "max", "share of roof");
+             "median", "max", "weights: share of roof");
   for (const Measurement& m : all) {
     fmt::print("{:<8} {:>8} {:>7} {:>9.2f} {:>9.2f} {:>9.2f}  {:.0f} % of {}\n", m.what, m.depth,
                m.n_tokens, m.speed.min, m.speed.median, m.speed.max,
@@ -200,6 +213,9 @@ Result<void> bench(const BenchFlags& flags) {
   if (flags.prefill < 0 || flags.decode < 0 || flags.prefill + flags.decode == 0) {
     return usage_error("--prefill {} --decode {}: nothing to measure", flags.prefill, flags.decode);
   }
+  if (options.n_threads > 1024) {
+    return usage_error("--threads {}: expected 1 to 1024", options.n_threads);
+  }
   for (const int depth : flags.depths) {
     if (depth < 0) return usage_error("--depth {}: expected 0 or more tokens", depth);
   }
@@ -208,11 +224,12 @@ Result<void> bench(const BenchFlags& flags) {
   ThreadPool pool(options.n_threads > 0 ? options.n_threads : usable_cores());
   const Roofs roofs = measure_roofs(pool);
   std::vector<Measurement> all;
+  double n_done = 0;
   Progress progress("bench", static_cast<double>(flags.depths.size()), "depths");
   for (const int depth : flags.depths) {
     VARVE_TRY(std::vector<Measurement> rows, bench_depth(model, options, flags, depth));
     std::move(rows.begin(), rows.end(), std::back_inserter(all));
-    progress.update(static_cast<double>(all.size()));
+    progress.update(++n_done);
   }
   progress.finish();
   (flags.json ? print_json : print_table)(all, *model, roofs, options, flags, pool.n_threads());

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/memory.h"
 #include "cli/engine_flags.h"
@@ -24,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 
 struct RunFlags {
   EngineFlags engine;
-  std::string prompt;
+  std::optional<std::string> prompt;
   std::string file;
   int n_tokens = 128;
   std::string bos = "auto";
@@ -48,10 +49,10 @@ double rate(int n, double seconds) {
 }
 
 Result<std::string> prompt_text(const RunFlags& flags) {
-  if (!flags.prompt.empty() && !flags.file.empty()) {
+  if (flags.prompt && !flags.file.empty()) {
     return usage_error("both --prompt and --file were given; one is expected");
   }
-  if (!flags.prompt.empty()) return flags.prompt;
+  if (flags.prompt) return *flags.prompt;
   if (!flags.file.empty()) return read_text(flags.file);
   if (isatty(STDIN_FILENO) == 1) {
     return usage_error("no prompt: give --prompt TEXT, --file FILE, or text on standard input");
@@ -175,6 +176,7 @@ Result<void> run(const RunFlags& flags) {
     return usage_error("the prompt has {} tokens; the context holds {} (--ctx)", prompt.size(),
                        options.ctx_tokens);
   }
+  options.resume_points = 0;  // nothing is rewound
   VARVE_TRY(Sampler sampler, Sampler::create(sampling, model->vocab_size()));
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
   VARVE_TRY(Session session, engine->new_session());

@@ -30,6 +30,13 @@ Result<EngineOptions> checked(const Model& model, EngineOptions options) {
   if (options.n_sessions < 1 || options.n_sessions > kMaxLogitRows) {
     return usage_error("{} sessions: expected 1 to {}", options.n_sessions, kMaxLogitRows);
   }
+  if (options.resume_points < 0 || options.resume_points > 1024) {
+    return usage_error("{} resume points: expected 0 to 1024", options.resume_points);
+  }
+  if (options.resume_interval_tokens < 1) {
+    return usage_error("a resume point every {} tokens: expected 1 or more",
+                       options.resume_interval_tokens);
+  }
   // A step never holds more tokens than a context has.
   options.chunk_tokens =
       std::min(options.chunk_tokens, std::max(options.ctx_tokens, options.n_sessions));
@@ -139,7 +146,11 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   return engine;
 }
 
-Engine::~Engine() = default;
+Engine::~Engine() {
+  for (Session* const session : sessions_) {
+    if (session != nullptr) session->leave();
+  }
+}
 
 Result<Session> Engine::new_session() {
   VARVE_TRY(Sequence sequence, cache_->new_sequence());

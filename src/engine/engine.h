@@ -43,6 +43,8 @@ struct MemoryPlan {
 
 class Engine;
 
+/// A session that was moved from, or whose engine is gone, is over: it has no tokens and no logits,
+/// and refuses everything else.
 class Session {
  public:
   Session(Session&& other) noexcept;
@@ -50,8 +52,10 @@ class Session {
   ~Session();
 
   /// Tokens that have been read.
-  int n_tokens() const { return sequence_.n_tokens(); }
-  std::span<const int32_t> ids() const { return sequence_.ids(); }
+  int n_tokens() const { return sequence_ ? sequence_.n_tokens() : 0; }
+  std::span<const int32_t> ids() const {
+    return sequence_ ? sequence_.ids() : std::span<const int32_t>();
+  }
   /// Tokens that wait for step().
   int n_pending() const { return static_cast<int>(pending_.size() - next_pending_); }
 
@@ -67,8 +71,8 @@ class Session {
   /// A second session with the same past. Waiting tokens stay with this one.
   Result<Session> fork() const;
 
-  /// Forgets all but the first n tokens; logits() are then those after token n - 1. Costs the
-  /// replay from the nearest resume point below.
+  /// Forgets all but the first n tokens, and those that wait; logits() are then those after token
+  /// n - 1. Costs the replay from the nearest resume point at or below n.
   Result<void> rewind(int n);
 
   /// Fills an empty session with n tokens whose rows are seeded random values instead of computed
@@ -76,9 +80,13 @@ class Session {
   /// nothing. Error (usage): the session is not empty, or n is beyond the context.
   Result<void> fill_seeded(int n, uint64_t seed);
 
-  /// Makes the present position one that rewind() reaches at no cost.
-  void save_resume_point() { sequence_.save_resume_point(); }
-  std::vector<int> resume_positions() const { return sequence_.resume_positions(); }
+  /// Makes the present position one that rewind() reaches without reading a token.
+  void save_resume_point() {
+    if (sequence_) sequence_.save_resume_point();
+  }
+  std::vector<int> resume_positions() const {
+    return sequence_ ? sequence_.resume_positions() : std::vector<int>();
+  }
   const Sequence& sequence() const { return sequence_; }
 
  private:

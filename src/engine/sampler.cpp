@@ -25,7 +25,9 @@ Result<Sampler> Sampler::create(const SamplerOptions& o, int vocab_size) {
       return usage_error("logit bias for id {}: the vocabulary has ids 0 to {}", id,
                          vocab_size - 1);
     }
-    if (std::isnan(bias)) return usage_error("logit bias for id {}: not a number", id);
+    if (!std::isfinite(bias)) {
+      return usage_error("logit bias {} for id {}: expected a finite number", bias, id);
+    }
   }
   return Sampler(o, vocab_size);
 }

@@ -82,6 +82,7 @@ TEST(Sampler, RefusesOptionsOutOfRange) {
   EXPECT_FALSE(Sampler::create({.top_p = 0}, 4));
   EXPECT_FALSE(Sampler::create({.min_p = 1.5f}, 4));
   EXPECT_FALSE(Sampler::create({.logit_bias = {{4, 1.0f}}}, 4));
+  EXPECT_FALSE(Sampler::create({.logit_bias = {{1, std::numeric_limits<float>::infinity()}}}, 4));
 }
 
 }  // namespace

@@ -21,10 +21,11 @@ Session& Session::operator=(Session&& other) noexcept {
   engine_ = std::exchange(other.engine_, nullptr);
   sequence_ = std::move(other.sequence_);
   pending_ = std::move(other.pending_);
-  next_pending_ = other.next_pending_;
-  logits_ = other.logits_;
-  has_logits_ = other.has_logits_;
-  slot_ = other.slot_;
+  next_pending_ = std::exchange(other.next_pending_, 0);
+  logits_ = std::exchange(other.logits_, nullptr);
+  has_logits_ = std::exchange(other.has_logits_, false);
+  slot_ = std::exchange(other.slot_, -1);
+  other.pending_.clear();
   if (engine_ != nullptr) engine_->sessions_[static_cast<size_t>(slot_)] = this;
   return *this;
 }
@@ -37,9 +38,13 @@ void Session::leave() {
   if (engine_ != nullptr) engine_->sessions_[static_cast<size_t>(slot_)] = nullptr;
   engine_ = nullptr;
   sequence_ = Sequence();
+  pending_.clear();
+  next_pending_ = 0;
+  has_logits_ = false;
 }
 
 Result<void> Session::enqueue(std::span<const int32_t> ids) {
+  if (engine_ == nullptr) return usage_error("the session is over: it has no engine");
   const int vocab = engine_->model_->vocab_size();
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= vocab) {
@@ -70,6 +75,7 @@ std::span<const float> Session::logits() const {
 }
 
 Result<Session> Session::fork() const {
+  if (engine_ == nullptr) return usage_error("the session is over: it has no engine");
   VARVE_TRY(Sequence sequence, sequence_.fork());
   VARVE_TRY(Session twin, engine_->adopt(std::move(sequence)));
   twin.has_logits_ = has_logits_;
@@ -81,18 +87,22 @@ Result<void> Session::rewind(int n) {
   if (n < 0 || n > n_tokens()) {
     return usage_error("cannot rewind to token {}: the session has {}", n, n_tokens());
   }
-  if (n == n_tokens() && n_pending() == 0) return {};
   pending_.clear();
   next_pending_ = 0;
   if (n == n_tokens() && has_logits_) return {};
-  // The last token that stays is always read again: its logits are asked for.
   const std::vector<int32_t> past(ids().begin(), ids().begin() + n);
-  const int from = sequence_.rewind_to_resume_point(std::max(0, n - 1));
+  const int from = sequence_.rewind_to_resume_point(n);
   has_logits_ = false;
-  return append(std::span(past).subspan(static_cast<size_t>(from)));
+  if (from < n) return append(std::span(past).subspan(static_cast<size_t>(from)));
+  if (n > 0) {
+    engine_->runner_->logits_of_newest(sequence_, logits_);
+    has_logits_ = true;
+  }
+  return {};
 }
 
 Result<void> Session::fill_seeded(int n, uint64_t seed) {
+  if (engine_ == nullptr) return usage_error("the session is over: it has no engine");
   if (n_tokens() > 0 || n_pending() > 0) {
     return usage_error("only an empty session can be filled; this one has {} tokens",
                        n_tokens() + n_pending());

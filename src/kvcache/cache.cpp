@@ -203,6 +203,12 @@ float* Sequence::index_state_row(int layer, int pos) const {
                                               static_cast<size_t>(shape.index_state_width());
 }
 
+float* Sequence::hidden() const {
+  return reinterpret_cast<float*>(
+      cache_->detail(cache_->slots_[static_cast<size_t>(slot_)].detail) +
+      cache_->layout_.hidden_at);
+}
+
 Result<Sequence> Sequence::fork() const {
   VARVE_TRY(Sequence twin, cache_->new_sequence());
   const Cache::Slot& from = cache_->slots_[static_cast<size_t>(slot_)];

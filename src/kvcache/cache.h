@@ -57,6 +57,9 @@ class Sequence {
   float* state_row(int layer, int pos) const;
   float* index_state_row(int layer, int pos) const;
 
+  /// The newest token's hidden state [hidden_dim], as the forward pass left it.
+  float* hidden() const;
+
   /// A second sequence with the same past. Error (usage): no sequence left in the pool.
   Result<Sequence> fork() const;
 

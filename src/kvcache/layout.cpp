@@ -50,6 +50,7 @@ CacheLayout::CacheLayout(const CacheShape& s, const PoolFormats& f) : shape(s), 
     }
     layers.push_back(out);
   }
+  hidden_at = place(detail_bytes, static_cast<size_t>(shape.hidden_dim) * sizeof(float));
   block_bytes = padded(block_bytes);
   detail_bytes = padded(detail_bytes);
 }

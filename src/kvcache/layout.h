@@ -5,7 +5,8 @@
 // 128 / ratio entries and as many index keys, per HCA layer 128 / ratio entries.
 // A *detail slot* holds what only the newest tokens need: per layer the window's rows (a ring over
 // token positions) and the compressor inputs of the tokens that have not closed an entry yet or
-// that the next entry overlaps (a ring as well; one row = kv values, then scores, f32).
+// that the next entry overlaps (a ring as well; one row = kv values, then scores, f32); and the
+// newest token's hidden state, so that its logits can be had again without reading it again.
 #pragma once
 
 #include <cstddef>
@@ -54,6 +55,7 @@ struct CacheLayout {
   size_t index_block_bytes = 0;
   size_t window_detail_bytes = 0;
   size_t state_detail_bytes = 0;
+  size_t hidden_at = 0;  // offset in a detail slot: the newest token's hidden state, f32
 
   /// Exact growth of the cache, bytes a token, all pools.
   double bytes_per_token() const {

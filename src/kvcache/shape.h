@@ -38,7 +38,8 @@ struct LayerShape {
 
 struct CacheShape {
   std::vector<LayerShape> layers = {};
-  int window = 0;  // tokens that every layer keeps whole
+  int window = 0;      // tokens that every layer keeps whole
+  int hidden_dim = 0;  // values of the newest token's hidden state, from which its logits follow
 };
 
 inline std::string_view layer_kind_name(LayerKind kind) {

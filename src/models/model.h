@@ -54,6 +54,9 @@ class Runner {
   /// logits [rows.size(), vocab_size] of the given rows of the last batch; at most
   /// kMaxLogitRows of them.
   virtual void logits(std::span<const int32_t> rows, float* out) = 0;
+  /// logits [vocab_size] of the sequence's newest token, from the hidden state that it keeps: the
+  /// same bits as when the token was read.
+  virtual void logits_of_newest(const Sequence& sequence, float* out) = 0;
 
   PartTimes& times() { return times_; }
 
@@ -87,13 +90,15 @@ class Model {
   /// Bytes of weights that decoding one token reads, and multiply-adds that it does with them.
   virtual size_t decode_weight_bytes() const = 0;
   virtual size_t decode_weight_macs() const = 0;
+  /// Of those, the head's: it runs only where logits are wanted.
+  virtual size_t head_macs() const = 0;
 
-  /// Takes the runner's scratch from `arena`. A dry builder counts; the runner is then null.
+  /// Takes the runner's scratch from `arena`. Over a dry builder the runner must not be run.
   virtual std::unique_ptr<Runner> bind(ArenaBuilder& arena, Exec& exec,
                                        const RunnerOptions& options) const = 0;
 };
 
-/// Loads a model directory (or one .safetensors file beside its config.json).
+/// Loads a model directory: config.json and safetensors files.
 Result<std::unique_ptr<Model>> load_model(const std::string& path);
 
 }  // namespace varve

@@ -596,6 +596,7 @@ Result<void> ConfigReader::check_products() const {
 CacheShape Config::cache_shape() const {
   CacheShape shape;
   shape.window = window;
+  shape.hidden_dim = hidden_size;
   shape.layers.reserve(layers.size());
   for (const LayerConfig& layer : layers) {
     shape.layers.push_back({layer.attention, layer.ratio, head_dim, rope_dim,

@@ -66,7 +66,7 @@ void ForwardPass::forward(const Batch& batch) {
       batch.probe->floats("streams", l, scratch_.streams, n, config_.hc_mult * config_.hidden_size);
     }
   }
-  collapse(n);  // y = norm(sum pre_j X_j) (7.4)
+  collapse(batch);  // y = norm(sum pre_j X_j) (7.4)
 }
 
 void ForwardPass::attention(const Batch& batch, int l) {
@@ -284,8 +284,9 @@ void ForwardPass::leave(int n) {
   });
 }
 
-void ForwardPass::collapse(int n) {
+void ForwardPass::collapse(const Batch& batch) {
   const PartTimer timer(times_, Part::head);
+  const int n = static_cast<int>(batch.ids.size());
   const Config& c = config_;
   const Kernels& op = exec_.ops();
   const HyperConnection& hc = model_.weights().head_hc;
@@ -304,6 +305,15 @@ void ForwardPass::collapse(int n) {
     op.hc_collapse(streams, pre, c.hc_mult, c.hidden_size, y);
     op.rms_norm(y, model_.weights().norm.data(), c.hidden_size, c.rms_eps, y);
   });
+  for (const Segment& segment : batch.segments) {
+    std::copy_n(s.y + at(segment.first + segment.n - 1, c.hidden_size), c.hidden_size,
+                segment.sequence->hidden());
+  }
+}
+
+void ForwardPass::logits_of_newest(const Sequence& sequence, float* out) {
+  const PartTimer timer(times_, Part::head);
+  exec_.linear(model_.weights().head, sequence.hidden(), 1, out);
 }
 
 void ForwardPass::logits(std::span<const int32_t> rows, float* out) {

@@ -34,6 +34,9 @@ Result<void> check_limits(const Config& c, const std::string& file) {
       refuse_above("o_groups x o_lora_rank", int64_t{c.o_groups} * c.o_lora_rank, kMaxColumns));
   VARVE_CHECKED(refuse_above("moe_intermediate_size x n_shared_experts",
                              int64_t{c.moe_dim} * std::max(1, c.n_shared_experts), kMaxColumns));
+  // A batch has at most 65,536 tokens; their (token, expert) and (token, head) pairs are ints.
+  VARVE_CHECKED(refuse_above("num_experts_per_tok", c.n_experts_used, 1024));
+  VARVE_CHECKED(refuse_above("index_n_heads", c.index_n_heads, 8192));
   VARVE_CHECKED(refuse_above("q_lora_rank", c.q_lora_rank, kMaxColumns));
   VARVE_CHECKED(refuse_above("head_dim", c.head_dim, kMaxHeadDim));
   VARVE_CHECKED(refuse_above("index_head_dim", c.index_head_dim, kMaxHeadDim));
@@ -90,9 +93,14 @@ size_t DeepseekV4::decode_weight_bytes() const {
 size_t DeepseekV4::decode_weight_macs() const {
   double macs = 0;
   visit_weights([&](const Weight& w, double share) {
+    if (w.data == weights_.embed.data && share < 1) return;  // a look-up
     macs += share * static_cast<double>(w.n_rows) * static_cast<double>(w.n_cols);
   });
   return static_cast<size_t>(macs);
+}
+
+size_t DeepseekV4::head_macs() const {
+  return static_cast<size_t>(config_.vocab_size) * static_cast<size_t>(config_.hidden_size);
 }
 
 size_t DeepseekV4::vector_bytes() const {

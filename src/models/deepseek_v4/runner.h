@@ -60,6 +60,7 @@ class ForwardPass final : public Runner {
 
   void forward(const Batch& batch) override;
   void logits(std::span<const int32_t> rows, float* out) override;
+  void logits_of_newest(const Sequence& sequence, float* out) override;
 
  private:
   void embed(const Batch& batch);
@@ -72,7 +73,7 @@ class ForwardPass final : public Runner {
   void run_experts(const std::vector<ExpertWeights>& experts, int begin_pair, int end_pair);
   void enter(const HyperConnection& hc, const std::vector<float>& norm, int n);
   void leave(int n);
-  void collapse(int n);
+  void collapse(const Batch& batch);
 
   const DeepseekV4& model_;
   const Config& config_;
