@@ -33,18 +33,50 @@ size_t read_number(const std::string& path, size_t otherwise) {
   return file >> value ? value : otherwise;  // cgroup v2 says "max" for no limit
 }
 
+// The value of a "key 123" line of a cgroup's memory.stat; 0 where it is missing.
+size_t stat_value(const std::string& path, const std::string& key) {
+  std::ifstream file(path);
+  std::string name;
+  size_t value = 0;
+  while (file >> name >> value) {
+    if (name == key) return value;
+  }
+  return 0;
+}
+
+// What one cgroup leaves. Pages of files (mapped weights above all) are charged to it and can be
+// taken back at any time: they do not count as used.
+size_t left_in(const std::string& group, const char* limit_file, const char* usage_file) {
+  const size_t limit = read_number(group + limit_file, kUnlimited);
+  if (limit == kUnlimited) return kUnlimited;
+  const std::string stat = group + "/memory.stat";
+  const size_t charged = read_number(group + usage_file, 0);
+  const size_t files = stat_value(stat, "inactive_file") + stat_value(stat, "active_file");
+  const size_t used = charged > files ? charged - files : 0;
+  return limit > used ? limit - used : 0;
+}
+
+// The least that this process's cgroup and those above it leave, in version 2 or version 1.
 size_t cgroup_left() {
+  size_t least = kUnlimited;
   std::ifstream file("/proc/self/cgroup");
   std::string line;
   while (std::getline(file, line)) {
-    if (line.rfind("0::", 0) != 0) continue;
-    const std::string group = "/sys/fs/cgroup" + line.substr(3);
-    const size_t limit = read_number(group + "/memory.max", kUnlimited);
-    if (limit == kUnlimited) return kUnlimited;
-    const size_t used = read_number(group + "/memory.current", 0);
-    return limit > used ? limit - used : 0;
+    const bool v2 = line.rfind("0::", 0) == 0;
+    const size_t v1_at = line.find(":memory:");
+    if (!v2 && v1_at == std::string::npos) continue;
+    const std::string root = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+    std::string group = line.substr(v2 ? 3 : v1_at + 8);
+    while (true) {
+      least = std::min(
+          least, v2 ? left_in(root + group, "/memory.max", "/memory.current")
+                    : left_in(root + group, "/memory.limit_in_bytes", "/memory.usage_in_bytes"));
+      const size_t slash = group.rfind('/');
+      if (slash == std::string::npos || group.size() <= 1) break;
+      group.erase(slash == 0 ? 1 : slash);
+    }
   }
-  return kUnlimited;
+  return least;
 }
 
 }  // namespace

@@ -33,6 +33,12 @@ ThreadPool::~ThreadPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
+void ThreadPool::start() {
+  for (int thread = static_cast<int>(threads_.size()) + 1; thread < n_threads_; ++thread) {
+    threads_.emplace_back([this, thread] { work(thread); });
+  }
+}
+
 void ThreadPool::claim_items(int thread) {
   uint64_t ticket = ticket_.load(std::memory_order_relaxed);
   while (has_items(ticket)) {
@@ -52,9 +58,7 @@ void ThreadPool::run_erased(int n_items, void* context, Call call) {
     for (int item = 0; item < n_items; ++item) call(context, item, 0);
     return;
   }
-  for (int thread = static_cast<int>(threads_.size()) + 1; thread < n_threads_; ++thread) {
-    threads_.emplace_back([this, thread] { work(thread); });
-  }
+  start();
   context_ = context;
   call_ = call;
   n_done_.store(0, std::memory_order_relaxed);

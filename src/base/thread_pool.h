@@ -28,6 +28,10 @@ class ThreadPool {
 
   int n_threads() const { return n_threads_; }
 
+  /// Starts the threads now rather than with the first loop. Throws std::system_error where the
+  /// machine has no more of them.
+  void start();
+
   /// Calls body(item, thread) for every item in [0, n_items), thread in [0, n_threads), and returns
   /// when all are done. One loop at a time, never from inside a body. `body` must not throw.
   template <class Body>

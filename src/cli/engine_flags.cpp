@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <span>
 
 namespace varve::cli {
 namespace {
+
+// Of time_shares: what fits a line of 80 columns.
+constexpr size_t kShownParts = 3;
 
 // Applies "pool=format,pool=format".
 Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
@@ -107,11 +111,16 @@ std::string time_shares(const PartTimes& times) {
             [&](int a, int b) { return times.seconds[a] > times.seconds[b]; });
   const double total = std::accumulate(std::begin(times.seconds), std::end(times.seconds), 0.0);
   std::string text;
-  for (const int part : order) {
+  double others = total;
+  for (const int part : std::span(order).first(kShownParts)) {
     const double share = total > 0 ? times.seconds[part] / total : 0;
     if (share < 0.01) break;
+    others -= times.seconds[part];
     text += fmt::format("{}{} {:.0f} %", text.empty() ? "" : ", ",
                         part_name(static_cast<Part>(part)), share * 100);
+  }
+  if (total > 0 && others / total >= 0.005) {
+    text += fmt::format(", others {:.0f} %", others / total * 100);
   }
   return text;
 }

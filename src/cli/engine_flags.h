@@ -31,7 +31,7 @@ std::string describe_formats(const PoolFormats& formats);
 /// "1.5 GiB"
 std::string human_bytes(double bytes);
 
-/// "linears 41 %, experts 30 %, ...": parts by share, largest first, below 1 % left out.
+/// "experts 41 %, head 30 %, attention 9 %, others 20 %": the largest parts, largest first.
 std::string time_shares(const PartTimes& times);
 
 }  // namespace varve::cli

@@ -125,6 +125,7 @@ void print_json(const Engine& engine, const Outcome& outcome) {
       {"cache_bytes", cache_bytes(engine)},
       {"arena_bytes", engine.memory().arena_bytes},
       {"weight_bytes", engine.memory().weight_bytes},
+      {"vector_bytes", engine.memory().vector_bytes},
       {"peak_rss_bytes", peak_resident_bytes()},
       {"part_seconds", parts},
   };

@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 #include "base/cpu.h"
@@ -47,10 +48,11 @@ double gib(size_t bytes) {
   return static_cast<double>(bytes) / (1 << 30);
 }
 
-// What is left for a run whose arena and weights take this much: negative when it does not fit.
+// Whether there is room for a run whose arena and model take this much.
 bool fits(const MemoryPlan& plan) {
   const size_t available = available_memory_bytes();
-  return plan.weight_bytes <= available && plan.arena_bytes <= available - plan.weight_bytes &&
+  const size_t model = plan.weight_bytes + plan.vector_bytes;
+  return model <= available && plan.arena_bytes <= available - model &&
          plan.arena_bytes <= address_space_left_bytes();
 }
 
@@ -74,9 +76,8 @@ tl::unexpected<Error> refuse(const Model& model, const EngineOptions& options,
                              const MemoryPlan& plan) {
   const size_t available = std::min(available_memory_bytes(), address_space_left_bytes());
   const int context = largest_context_that_fits(model, options);
-  const std::string way_out =
-      context > 0 ? fmt::format("--ctx {} would fit", context)
-                  : std::string("no context fits: the weights alone leave too little");
+  const std::string way_out = context > 0 ? fmt::format("--ctx {} would fit", context)
+                                          : std::string("no smaller context fits either");
   return usage_error(
       "--ctx {} needs {:.2f} GiB ({:.2f} GiB of weights, {:.2f} GiB of cache and scratch); "
       "{:.2f} GiB are available; {}",
@@ -106,7 +107,7 @@ Result<MemoryPlan> Engine::plan(const Model& model, const EngineOptions& wanted)
   dry_engine.assemble(std::shared_ptr<const Model>(std::shared_ptr<void>(), &model), options);
   ArenaBuilder dry;
   dry_engine.lay_out(dry);
-  return MemoryPlan{dry.parts(), dry.bytes(), model.mapped_bytes()};
+  return MemoryPlan{dry.parts(), dry.bytes(), model.mapped_bytes(), model.vector_bytes()};
 }
 
 void Engine::assemble(std::shared_ptr<const Model> model, const EngineOptions& options) {
@@ -131,6 +132,11 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   engine->assemble(std::move(model), options);
   engine->memory_ = std::move(memory);
   VARVE_TRY(engine->arena_, Arena::create(engine->memory_.arena_bytes));
+  try {
+    engine->pool_->start();
+  } catch (const std::system_error& error) {
+    return usage_error("--threads {}: cannot start them: {}", options.n_threads, error.what());
+  }
   ArenaBuilder wet(engine->arena_.data());
   engine->lay_out(wet);
   if (wet.bytes() != engine->memory_.arena_bytes) {

@@ -39,6 +39,7 @@ struct MemoryPlan {
   std::vector<ArenaPart> parts;
   size_t arena_bytes = 0;   // sum of the parts
   size_t weight_bytes = 0;  // mapped files
+  size_t vector_bytes = 0;  // small tensors kept beside them as f32
 };
 
 class Engine;
