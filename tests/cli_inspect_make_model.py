@@ -257,7 +257,7 @@ class InspectTest(VerbTest):
         self.assertEqual(rates, {"csa": 256, "hca": 4, "index": 256, "total": 516})
         fixed = cache["bytes_per_sequence"]
         self.assertEqual(fixed["window"], 4 * 128 * 128 * 4)
-        self.assertEqual(fixed["total"], fixed["window"] + fixed["state"])
+        self.assertEqual(fixed["total"], fixed["window"] + fixed["state"] + fixed["hidden"])
         for total in cache["totals"]:
             self.assertEqual(total["bytes"], total["tokens"] * 516 + fixed["total"])
         self.assertEqual([t["tokens"] for t in cache["totals"]], [1 << 15, 1 << 17, 1 << 20])

@@ -345,8 +345,10 @@ void print_cache(const CacheLayout& layout, int max_position) {
     row(label, "-", [bytes](int) { return bytes; });
   };
   fixed("window rows", layout.window_detail_bytes);
-  const size_t details = layout.window_detail_bytes + layout.state_detail_bytes;
+  const size_t details =
+      layout.window_detail_bytes + layout.state_detail_bytes + layout.hidden_detail_bytes;
   fixed("compressor state", layout.state_detail_bytes);
+  fixed("hidden state", layout.hidden_detail_bytes);
   if (layout.detail_bytes != details) fixed("padding", layout.detail_bytes - details);
   row("one sequence", fmt::format("{:.2f}", per_token(layout.block_bytes)),
       [&](int n_tokens) { return cache_bytes(layout, n_tokens); });
@@ -430,6 +432,7 @@ ordered_json cache_object(const CacheLayout& layout, int max_position) {
       {"bytes_per_sequence",
        {{"window", layout.window_detail_bytes},
         {"state", layout.state_detail_bytes},
+        {"hidden", layout.hidden_detail_bytes},
         {"total", layout.detail_bytes}}},
       {"totals", totals},
   };

@@ -50,7 +50,8 @@ CacheLayout::CacheLayout(const CacheShape& s, const PoolFormats& f) : shape(s), 
     }
     layers.push_back(out);
   }
-  hidden_at = place(detail_bytes, static_cast<size_t>(shape.hidden_dim) * sizeof(float));
+  hidden_detail_bytes = static_cast<size_t>(shape.hidden_dim) * sizeof(float);
+  hidden_at = place(detail_bytes, hidden_detail_bytes);
   block_bytes = padded(block_bytes);
   detail_bytes = padded(detail_bytes);
 }

@@ -55,6 +55,7 @@ struct CacheLayout {
   size_t index_block_bytes = 0;
   size_t window_detail_bytes = 0;
   size_t state_detail_bytes = 0;
+  size_t hidden_detail_bytes = 0;
   size_t hidden_at = 0;  // offset in a detail slot: the newest token's hidden state, f32
 
   /// Exact growth of the cache, bytes a token, all pools.
