@@ -121,8 +121,8 @@ class ConfigReader {
   Result<void> read_numbers();
   Result<void> read_rope_dim();
   Result<void> read_ropes();
-  Result<Yarn> read_yarn(const JsonObject& rope) const;
-  Result<Yarn> read_inference_yarn() const;
+  Result<YarnScaling> read_yarn(const JsonObject& rope) const;
+  Result<YarnScaling> read_inference_yarn() const;
   Result<void> read_tokens();
   Result<void> read_quantization();
   Result<void> check_products() const;
@@ -409,7 +409,7 @@ Result<void> ConfigReader::read_numbers() {
 }
 
 // Where the ramp between scaled and unscaled pairs begins and ends.
-Result<void> read_betas(Yarn& yarn, const JsonObject& from) {
+Result<void> read_betas(YarnScaling& yarn, const JsonObject& from) {
   VARVE_TRY(yarn.beta_fast, from.number_or("beta_fast", yarn.beta_fast, {1e-3, 1e6}));
   VARVE_TRY(yarn.beta_slow, from.number_or("beta_slow", yarn.beta_slow, {1e-3, 1e6}));
   if (yarn.beta_slow > yarn.beta_fast) {
@@ -419,14 +419,14 @@ Result<void> read_betas(Yarn& yarn, const JsonObject& from) {
 }
 
 // One dictionary of RoPE parameters, whatever its name: the scaling it asks for.
-Result<Yarn> ConfigReader::read_yarn(const JsonObject& rope) const {
+Result<YarnScaling> ConfigReader::read_yarn(const JsonObject& rope) const {
   const std::string_view key = rope.has("rope_type") ? "rope_type" : "type";
   VARVE_TRY(const std::string type, rope.string_or(key, "default"));
   if (type != "default" && type != "yarn") {
     return rope.wrong(key, "a RoPE that runs (default, yarn)");
   }
   if (!rope.has(key) && rope.has("factor")) return rope.wrong("rope_type", "default or yarn");
-  Yarn yarn;
+  YarnScaling yarn;
   if (type == "default") return yarn;
   for (const std::string_view amplitude : {"attention_factor", "mscale", "mscale_all_dim"}) {
     VARVE_TRY(const double found, rope.number_or(amplitude, 1));
@@ -443,8 +443,8 @@ Result<Yarn> ConfigReader::read_yarn(const JsonObject& rope) const {
 }
 
 // original_seq_len and its neighbours; 0 turns the scaling off.
-Result<Yarn> ConfigReader::read_inference_yarn() const {
-  Yarn yarn;
+Result<YarnScaling> ConfigReader::read_inference_yarn() const {
+  YarnScaling yarn;
   VARVE_TRY(const int64_t original, root_.integer("original_seq_len", {0, kMaxTokens}));
   if (original == 0) return yarn;
   yarn.original_max_position = to_int(original);
@@ -453,7 +453,7 @@ Result<Yarn> ConfigReader::read_inference_yarn() const {
   return yarn;
 }
 
-bool same(const Yarn& a, const Yarn& b) {
+bool same(const YarnScaling& a, const YarnScaling& b) {
   return (a.factor == 1 && b.factor == 1) ||
          (a.factor == b.factor && a.beta_fast == b.beta_fast && a.beta_slow == b.beta_slow &&
           a.original_max_position == b.original_max_position);
@@ -472,7 +472,7 @@ Result<void> ConfigReader::read_ropes() {
     if (rope.has("main") || rope.has("compress")) {
       VARVE_TRY(main, rope.object("main"));
       VARVE_TRY(compress, rope.object("compress"));
-      VARVE_TRY(const Yarn main_yarn, read_yarn(*main));
+      VARVE_TRY(const YarnScaling main_yarn, read_yarn(*main));
       if (main_yarn.factor != 1) return main->wrong("factor", "no scaling of the main RoPE");
     } else {
       main = rope;
@@ -501,7 +501,7 @@ Result<void> ConfigReader::read_ropes() {
     VARVE_TRY(c_.compress_rope.theta, root_.number("compress_rope_theta", theta));
   }
 
-  const auto add = [&](std::string_view name, const Yarn& yarn) -> Result<void> {
+  const auto add = [&](std::string_view name, const YarnScaling& yarn) -> Result<void> {
     if (!source.empty() && !same(yarn, c_.compress_rope.yarn)) {
       return root_.wrong(name, fmt::format("the same scaling as in `{}`", source));
     }
@@ -510,26 +510,26 @@ Result<void> ConfigReader::read_ropes() {
     return {};
   };
   if (compress) {
-    VARVE_TRY(const Yarn yarn, read_yarn(*compress));
+    VARVE_TRY(const YarnScaling yarn, read_yarn(*compress));
     VARVE_CHECKED(add(nested ? "rope_parameters" : "compress_rope_parameters", yarn));
   } else if (main) {
-    VARVE_TRY(const Yarn yarn, read_yarn(*main));
+    VARVE_TRY(const YarnScaling yarn, read_yarn(*main));
     VARVE_CHECKED(add("rope_parameters", yarn));
   }
   if (root_.has("rope_scaling")) {
     VARVE_TRY(const JsonObject rope, root_.object("rope_scaling"));
-    VARVE_TRY(const Yarn yarn, read_yarn(rope));
+    VARVE_TRY(const YarnScaling yarn, read_yarn(rope));
     VARVE_CHECKED(add("rope_scaling", yarn));
   }
   if (root_.has("original_seq_len")) {
-    VARVE_TRY(const Yarn yarn, read_inference_yarn());
+    VARVE_TRY(const YarnScaling yarn, read_inference_yarn());
     VARVE_CHECKED(add("original_seq_len", yarn));
   }
   return {};
 }
 
 Result<void> ConfigReader::read_tokens() {
-  const Yarn& yarn = c_.compress_rope.yarn;
+  const YarnScaling& yarn = c_.compress_rope.yarn;
   if (root_.has("max_position_embeddings") || yarn.factor == 1) {
     VARVE_CHECKED(size(c_.max_position, {"max_position_embeddings"}, kMaxTokens));
   } else {

@@ -4,22 +4,15 @@
 #include <string>
 #include <vector>
 
+#include "attention/rope.h"
 #include "base/result.h"
 #include "kvcache/shape.h"
 
 namespace varve::deepseek_v4 {
 
-/// YaRN context extension of the RoPE frequencies; off when factor is 1.
-struct Yarn {
-  double factor = 1;
-  double beta_fast = 32;
-  double beta_slow = 1;
-  int original_max_position = 65536;
-};
-
 struct RopeConfig {
   double theta = 10000;
-  Yarn yarn;
+  YarnScaling yarn;
 };
 
 struct LayerConfig {

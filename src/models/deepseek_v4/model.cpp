@@ -11,14 +11,6 @@ namespace {
 
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
 
-Rope make_rope(int rope_dim, const RopeConfig& config) {
-  return Rope(rope_dim, config.theta,
-              {.factor = config.yarn.factor,
-               .beta_fast = config.yarn.beta_fast,
-               .beta_slow = config.yarn.beta_slow,
-               .original_max_position = config.yarn.original_max_position});
-}
-
 // What the kernels' fixed-size workspaces can hold.
 Result<void> check_limits(const Config& c, const std::string& file) {
   const auto refuse_above = [&](const char* what, int64_t value, int64_t limit) -> Result<void> {
@@ -50,8 +42,8 @@ DeepseekV4::DeepseekV4(Config config, Checkpoint checkpoint, Weights weights)
     : config_(std::move(config)),
       checkpoint_(std::move(checkpoint)),
       weights_(std::move(weights)),
-      window_rope_(make_rope(config_.rope_dim, config_.window_rope)),
-      compress_rope_(make_rope(config_.rope_dim, config_.compress_rope)) {}
+      window_rope_(config_.rope_dim, config_.window_rope.theta, config_.window_rope.yarn),
+      compress_rope_(config_.rope_dim, config_.compress_rope.theta, config_.compress_rope.yarn) {}
 
 template <class Visit>
 void DeepseekV4::visit_weights(Visit visit) const {

@@ -65,7 +65,7 @@ std::string config_json(const Config& c) {
     ratios.push_back(layer.ratio);
     n_hash_layers += layer.hash_routed ? 1 : 0;
   }
-  const Yarn& yarn = c.compress_rope.yarn;
+  const YarnScaling& yarn = c.compress_rope.yarn;
   const ordered_json out = {
       {"architectures", {"DeepseekV4ForCausalLM"}},
       {"model_type", "deepseek_v4"},
