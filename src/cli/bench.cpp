@@ -121,26 +121,61 @@ Result<std::vector<Measurement>> bench_depth(const std::shared_ptr<const Model>&
   return out;
 }
 
-// The share of the roof that binds: reading the weights in decode, multiplying them in prefill. The
-// cache's own bytes and products are left out.
-double share_of_roof(const Measurement& m, const Model& model, const Roofs& roofs,
-                     Products products) {
-  if (m.what == "decode") {
-    return m.speed.median * static_cast<double>(model.decode_weight_bytes()) /
-           roofs.read_bytes_per_s;
+// Multiply-adds a second that products can reach with these kernels.
+double product_roof(const EngineOptions& options, const Roofs& roofs) {
+  const bool dot = options.products == Products::bf16 && options.kernels->name == "avx512bf16";
+  return dot ? roofs.bf16_macs_per_s : roofs.f32_macs_per_s;
+}
+
+// The least time that one part of a decode step can take, and what it is bound by.
+struct PartRoof {
+  DecodeCost cost;
+  double seconds = 0;
+  std::string_view bound;
+};
+
+std::vector<PartRoof> decode_roofs(const Model& model, const EngineOptions& options,
+                                   const Roofs& roofs, int depth) {
+  std::vector<PartRoof> out;
+  for (const DecodeCost& cost : model.decode_costs(options.formats, depth)) {
+    if (cost.bytes == 0) continue;
+    const bool int8 = cost.unit == DecodeCost::Unit::int8 && roofs.int8_macs_per_s > 0;
+    const double read = cost.bytes / roofs.read_bytes_per_s;
+    const double multiply =
+        cost.macs / (int8 ? roofs.int8_macs_per_s : product_roof(options, roofs));
+    out.push_back({cost, std::max(read, multiply),
+                   read >= multiply ? "read bandwidth" : (int8 ? "int8 dot" : "products")});
   }
-  const double roof = products == Products::bf16 && roofs.bf16_macs_per_s > 0
-                          ? roofs.bf16_macs_per_s
-                          : roofs.f32_macs_per_s;
+  return out;
+}
+
+// The share of the machine's roof that was reached: for decode the sum over its parts, for prefill
+// the products with the weights alone.
+double share_of_roof(const Measurement& m, const Model& model, const EngineOptions& options,
+                     const Roofs& roofs) {
+  if (m.what == "decode") {
+    double seconds = 0;
+    for (const PartRoof& part : decode_roofs(model, options, roofs, m.depth)) {
+      seconds += part.seconds;
+    }
+    return m.speed.median * seconds;
+  }
   // The head multiplies one row of a prefill only.
   const double macs = static_cast<double>(model.decode_weight_macs()) -
                       static_cast<double>(model.head_macs()) * (1.0 - 1.0 / m.n_tokens);
-  return m.speed.median * macs / roof;
+  return m.speed.median * macs / product_roof(options, roofs);
 }
 
-std::string_view roof_name(const Measurement& m, const Roofs& roofs, Products products) {
-  if (m.what == "decode") return "read bandwidth";
-  return products == Products::bf16 && roofs.bf16_macs_per_s > 0 ? "bf16 dot" : "f32 FMA";
+std::string_view roof_name(const Measurement& m) {
+  return m.what == "decode" ? "parts' roofs" : "weights' products";
+}
+
+void print_decode_parts(const Model& model, const EngineOptions& options, const Roofs& roofs,
+                        int depth) {
+  for (const PartRoof& part : decode_roofs(model, options, roofs, depth)) {
+    fmt::print("         {:<12} {:>11} {:>10.1f} M MAC {:>9.1f} us, {}\n", part.cost.part,
+               human_bytes(part.cost.bytes), part.cost.macs / 1e6, part.seconds * 1e6, part.bound);
+  }
 }
 
 void print_table(const std::vector<Measurement>& all, const Model& model, const Roofs& roofs,
@@ -159,13 +194,13 @@ void print_table(const std::vector<Measurement>& all, const Model& model, const 
   fmt::print("depth is reached by {}\n\n",
              flags.fill == "seeded" ? "seeded random rows, not by prefill" : "prefill");
   fmt::print("{:<8} {:>8} {:>7} {:>9} {:>9} {:>9}  {}\n", "", "depth", "tokens", "min t/s",
-             "median", "max", "weights: share of roof");
+             "median", "max", "share of");
   for (const Measurement& m : all) {
     fmt::print("{:<8} {:>8} {:>7} {:>9.2f} {:>9.2f} {:>9.2f}  {:.0f} % of {}\n", m.what, m.depth,
                m.n_tokens, m.speed.min, m.speed.median, m.speed.max,
-               100 * share_of_roof(m, model, roofs, options.products),
-               roof_name(m, roofs, options.products));
-    fmt::print("         {}\n", time_shares(m.times));
+               100 * share_of_roof(m, model, options, roofs), roof_name(m));
+    fmt::print("         time: {}\n", time_shares(m.times));
+    if (m.what == "decode") print_decode_parts(model, options, roofs, m.depth);
   }
 }
 
@@ -182,9 +217,17 @@ void print_json(const std::vector<Measurement>& all, const Model& model, const R
          {"depth", m.depth},
          {"tokens", m.n_tokens},
          {"tokens_per_s", {{"min", m.speed.min}, {"median", m.speed.median}, {"max", m.speed.max}}},
-         {"roof", roof_name(m, roofs, options.products)},
-         {"share_of_roof", share_of_roof(m, model, roofs, options.products)},
+         {"roof", roof_name(m)},
+         {"share_of_roof", share_of_roof(m, model, options, roofs)},
          {"part_seconds", parts}});
+    if (m.what != "decode") continue;
+    for (const PartRoof& part : decode_roofs(model, options, roofs, m.depth)) {
+      rows.back()["decode_parts"].push_back({{"part", part.cost.part},
+                                             {"bytes", part.cost.bytes},
+                                             {"macs", part.cost.macs},
+                                             {"roof_seconds", part.seconds},
+                                             {"bound_by", part.bound}});
+    }
   }
   const nlohmann::ordered_json out = {
       {"schema", "varve.bench/1"},

@@ -44,6 +44,16 @@ struct PartTimes {
   double& operator[](Part part) { return seconds[static_cast<int>(part)]; }
 };
 
+/// What one part of decoding one token moves and multiplies: the arithmetic of its roof.
+struct DecodeCost {
+  enum class Unit { products, int8 };  // as EngineOptions::products says, or integer dots
+
+  std::string_view part;
+  double bytes = 0;  // read once each
+  double macs = 0;
+  Unit unit = Unit::products;
+};
+
 /// A model bound to memory: runs batches of up to a fixed number of tokens.
 class Runner {
  public:
@@ -92,6 +102,10 @@ class Model {
   virtual size_t decode_weight_macs() const = 0;
   /// Of those, the head's: it runs only where logits are wanted.
   virtual size_t head_macs() const = 0;
+
+  /// The parts of decoding the token after `depth` tokens with these rows. Weights are a mean over
+  /// experts, the rest is exact.
+  virtual std::vector<DecodeCost> decode_costs(const PoolFormats& formats, int depth) const = 0;
 
   /// Takes the runner's scratch from `arena`. Over a dry builder the runner must not be run.
   virtual std::unique_ptr<Runner> bind(ArenaBuilder& arena, Exec& exec,

@@ -1,5 +1,6 @@
 #include "models/deepseek_v4/model.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
@@ -93,6 +94,35 @@ size_t DeepseekV4::decode_weight_macs() const {
 
 size_t DeepseekV4::head_macs() const {
   return static_cast<size_t>(config_.vocab_size) * static_cast<size_t>(config_.hidden_size);
+}
+
+std::vector<DecodeCost> DeepseekV4::decode_costs(const PoolFormats& formats, int depth) const {
+  const Config& c = config_;
+  DecodeCost weights{"weights", static_cast<double>(decode_weight_bytes()),
+                     static_cast<double>(decode_weight_macs()), DecodeCost::Unit::products};
+  DecodeCost window{"window rows"}, csa{"CSA entries"}, hca{"HCA entries"}, index{"index keys"};
+  if (formats.index == RowFormat::native) index.unit = DecodeCost::Unit::int8;
+  // A row is read once and multiplies every head twice: as key and as value.
+  const auto attend = [&](DecodeCost& part, RowFormat format, int n_rows) {
+    part.bytes += static_cast<double>(n_rows) *
+                  static_cast<double>(row_bytes(format, {c.head_dim, c.rope_dim, false}));
+    part.macs += 2.0 * n_rows * c.n_heads * c.head_dim;
+  };
+  for (const LayerConfig& layer : c.layers) {
+    attend(window, formats.window, std::min(c.window, depth + 1));
+    if (layer.attention == LayerKind::swa) continue;
+    const int n_entries = (depth + 1) / layer.ratio;
+    if (layer.attention == LayerKind::hca) {
+      attend(hca, formats.hca, n_entries);
+      continue;
+    }
+    attend(csa, formats.csa, std::min(c.index_topk, n_entries));
+    if (n_entries <= c.index_topk) continue;  // all are picked: none is scored
+    index.bytes += static_cast<double>(n_entries) *
+                   static_cast<double>(row_bytes(formats.index, {c.index_head_dim, 0, true}));
+    index.macs += static_cast<double>(n_entries) * c.index_n_heads * c.index_head_dim;
+  }
+  return {weights, window, csa, index, hca};
 }
 
 size_t DeepseekV4::vector_bytes() const {

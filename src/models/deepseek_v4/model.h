@@ -26,6 +26,7 @@ class DeepseekV4 final : public Model {
   size_t decode_weight_bytes() const override;
   size_t decode_weight_macs() const override;
   size_t head_macs() const override;
+  std::vector<DecodeCost> decode_costs(const PoolFormats& formats, int depth) const override;
   std::unique_ptr<Runner> bind(ArenaBuilder& arena, Exec& exec,
                                const RunnerOptions& options) const override;
 
