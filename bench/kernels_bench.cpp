@@ -181,6 +181,42 @@ void index_scores(benchmark::State& state) {
   }
 }
 
+// As the indexer calls it: runs of `run` keys, a block's worth.
+void index_scores_native(benchmark::State& state, int run) {
+  Machine& m = machine();
+  constexpr int kHeads = 64, kDim = 128, kKeys = 262144, kItemKeys = 4096;
+  Rng rng(3);
+  const RowShape shape{kDim, 64, true};
+  const size_t bytes = row_bytes(RowFormat::native, shape);
+  std::vector<int8_t> q(kHeads * kDim);
+  std::vector<float> q_scales(kHeads * index_groups(kDim));
+  const GuardedBytes values = random_floats(rng, kHeads * kDim);
+  for (int h = 0; h < kHeads; ++h) {
+    quantize_index_query(values.as<float>() + h * kDim, kDim, q.data() + h * kDim,
+                         q_scales.data() + h * index_groups(kDim));
+  }
+  const GuardedBytes weights = random_floats(rng, kHeads);
+  const GuardedBytes keys(kKeys * bytes);
+  for (size_t k = 0; k < kKeys; ++k) {
+    encode_row(RowFormat::native, shape, values.as<float>() + k % (kHeads - 1) * kDim,
+               keys.as<std::byte>() + k * bytes);
+  }
+  std::vector<float> scores(kKeys);
+  const double roof =
+      m.kernels->name == "avx512bf16" ? m.roofs.int8_macs_per_s : m.roofs.f32_macs_per_s;
+  const Meter meter(state, "MAC/s", 1.0 * kHeads * kDim * kKeys, roof);
+  for (auto _ : state) {
+    m.pool.run(kKeys / kItemKeys, [&](int item, int) {
+      for (int k = item * kItemKeys; k < (item + 1) * kItemKeys; k += run) {
+        m.kernels->index_scores_native({q.data(), q_scales.data(), weights.as<float>(), kHeads,
+                                        kDim, keys.as<std::byte>() + static_cast<size_t>(k) * bytes,
+                                        run, scores.data() + k});
+      }
+    });
+    benchmark::ClobberMemory();
+  }
+}
+
 void add_benchmarks() {
   for (const Matrix& matrix : matrices()) {
     for (const Products products : {Products::f32, Products::bf16}) {
@@ -205,6 +241,13 @@ void add_benchmarks() {
   benchmark::RegisterBenchmark("index_scores/64x128/keys:262144", index_scores)
       ->UseRealTime()
       ->Unit(benchmark::kMillisecond);
+  for (const int run : {32, 4096}) {
+    benchmark::RegisterBenchmark(
+        fmt::format("index_scores_native/64x128/keys:262144/run:{}", run).c_str(),
+        [run](benchmark::State& state) { index_scores_native(state, run); })
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+  }
 }
 
 }  // namespace

@@ -171,7 +171,7 @@ TEST(Attend, RowFormatsAndProducts) {
 
 // Exact integer dots: every set gives the same bits, however the keys are split.
 TEST(IndexScores, NativeKeysAreEqualInEverySet) {
-  for (const int dim : {2, 24, 34, 128}) {
+  for (const int dim : {2, 23, 24, 32, 34, 128, 130, 192, 277, 512, kMaxHeadDim}) {
     Rng rng(static_cast<uint64_t>(dim));
     constexpr int kHeads = 7, kKeys = 101;
     const RowShape shape{dim, 2, true};
@@ -181,6 +181,12 @@ TEST(IndexScores, NativeKeysAreEqualInEverySet) {
       const GuardedBytes values = random_floats(rng, static_cast<size_t>(dim));
       encode_row(RowFormat::native, shape, values.as<float>(),
                  keys.as<std::byte>() + static_cast<size_t>(k) * bytes);
+      // Scales at both ends of the range, and the one that is no number.
+      const uint8_t extremes[] = {0, 1, 254, 255};
+      if (k % 6 < 4) {
+        keys.as<uint8_t>()[static_cast<size_t>(k + 1) * bytes - 1] =
+            extremes[static_cast<size_t>(k % 6)];
+      }
     }
     const auto padded = static_cast<size_t>(index_padded(dim));
     const auto groups = static_cast<size_t>(index_groups(dim));

@@ -1,6 +1,7 @@
 #include "kernels/x86_avx512bf16.h"
 
 #include "kernels/simd.h"
+#include "kernels/x86_avx512vnni.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -495,6 +496,10 @@ const Kernels* avx512bf16_kernels() {
     set.name = "avx512bf16";
     set.description = "AVX3 with AVX512-BF16 dot products";
     set.linear_bf16 = linear_bf16;
+    if (avx512vnni_index_scores() != nullptr) {
+      set.description = "AVX3 with AVX512-BF16 and VNNI dot products";
+      set.index_scores_native = avx512vnni_index_scores();
+    }
     return &set;
   }();
   return found;

@@ -5,9 +5,12 @@
 
 namespace varve {
 
-/// Null where this machine has no such instruction. All ops but linear_bf16 are those of "simd".
+/// Null where this machine has no such instruction. Native index scores are those of
+/// x86_avx512vnni.h where the machine has that one too; all other ops but linear_bf16 are those of
+/// "simd".
 ///
-/// Its sums run in 16 f32 lanes; lane l takes the pairs of elements (2l, 2l + 1), (2l + 32, ...),
+/// Sums of linear_bf16 run in 16 f32 lanes; lane l takes the pairs of elements (2l, 2l + 1), (2l +
+/// 32, ...),
 /// ... in ascending order, a tail filled up with zeros, then lanes fold by 8, 4, 2, 1. The
 /// instruction reads subnormal bf16 inputs as zero and rounds subnormal sums to zero. Weights of
 /// e4m3 and e2m1 times their scale are normal bf16 numbers here, so that nothing of them is lost;

@@ -1,0 +1,237 @@
+#include "kernels/x86_avx512vnni.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cstring>
+
+// GCC 12 takes the undefined operands inside its own intrinsics for ours.
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+// Function by function, as in x86_avx512bf16.cpp.
+#define VARVE_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")))
+#define VARVE_INLINE VARVE_TARGET inline __attribute__((always_inline))
+
+namespace varve {
+namespace {
+
+// Keys of a vector of 32-bit lanes, and of a tile.
+constexpr size_t kLanes = 16;
+constexpr size_t kVectors = 2;
+constexpr size_t kTileKeys = kVectors * kLanes;
+// Heads that meet a tile side by side; with two vectors of keys that makes eight sums, which hide
+// the latency of the instruction.
+constexpr int kHeads = 4;
+constexpr size_t kMaxGroups = kMaxHeadDim / kE2m1Group;
+constexpr size_t kGroupQuads = kE2m1Group / 4;  // steps of four dimensions
+constexpr size_t kGroupBytes = kE2m1Group / 2;
+constexpr size_t kChunkGroups = 64 / kGroupBytes;  // in 64 bytes of a row
+
+// The instruction wants one side unsigned. Queries, -12 to 12, become q + 128; what that adds to a
+// group's dot, 128 times the sum of the key's codes, is taken off where the sum starts.
+constexpr char kQueryOffset = static_cast<char>(0x80);
+
+struct Tile {
+  alignas(64) int8_t codes[kMaxGroups * kGroupQuads][kTileKeys][4];  // [quad][key][dim % 4]
+  alignas(64) int32_t start[kMaxGroups][kTileKeys];                  // -128 * sum of the group
+  alignas(64) float scales[kMaxGroups][kTileKeys];
+};
+
+/// Turns a 16 x 16 matrix of 32-bit values.
+VARVE_INLINE void transpose(__m512i* r) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
+    t[4 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xDD);
+    t[8 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
+    t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xDD);
+  }
+  for (int i = 0; i < 8; ++i) {
+    r[i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88);
+    r[8 + i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0xDD);
+  }
+}
+
+/// The scale bytes of up to four groups of 16 keys, a key a lane.
+VARVE_INLINE __m512i load_scale_bytes(const uint8_t* const* keys, size_t at, size_t n) {
+  alignas(64) uint32_t words[kLanes];
+  for (size_t k = 0; k < kLanes; ++k) {
+    if (n >= 4) {
+      std::memcpy(&words[k], keys[k] + at, 4);
+      continue;
+    }
+    words[k] = 0;
+    for (size_t i = 0; i < n; ++i) words[k] |= uint32_t{keys[k][at + i]} << (8 * i);
+  }
+  return _mm512_load_si512(words);
+}
+
+/// As f32_from_e8m0 of bytes in 32-bit lanes.
+VARVE_INLINE __m512 scales_of(__m512i bytes) {
+  __m512i bits = _mm512_slli_epi32(bytes, 23);
+  bits = _mm512_mask_mov_epi32(bits, _mm512_testn_epi32_mask(bytes, bytes),
+                               _mm512_set1_epi32(0x00400000));
+  bits = _mm512_mask_mov_epi32(bits, _mm512_cmpeq_epi32_mask(bytes, _mm512_set1_epi32(255)),
+                               _mm512_set1_epi32(0x7FC00000));
+  return _mm512_castsi512_ps(bits);
+}
+
+/// One vector of keys, v of the tile.
+VARVE_INLINE void unpack_keys(const uint8_t* const* keys, size_t n_bytes, size_t n_groups, size_t v,
+                              Tile& tile) {
+  // Twice the e2m1 values; the lookup takes six bits, of which the upper two do not matter.
+  const __m512i table = _mm512_broadcast_i32x4(
+      _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12));
+  // Each byte of a double word (four bytes of one key) that starts at these bits.
+  const __m512i low = _mm512_set1_epi64(0x2C2824200C080400);
+  const __m512i high = _mm512_set1_epi64(0x3C3834301C181410);
+  for (size_t g0 = 0; g0 < n_groups; g0 += kChunkGroups) {
+    const size_t begin = g0 * kGroupBytes;
+    const size_t n = std::min(n_bytes - begin, size_t{64});
+    const __mmask64 some = n == 64 ? ~__mmask64{0} : (__mmask64{1} << n) - 1;
+    __m512i words[kLanes];
+    for (size_t k = 0; k < kLanes; ++k) words[k] = _mm512_maskz_loadu_epi8(some, keys[k] + begin);
+    transpose(words);
+    const size_t n_here = std::min(n_groups - g0, kChunkGroups);
+    const __m512i scale_bytes = load_scale_bytes(keys, n_bytes + g0, n_here);
+    for (size_t i = 0; i < n_here; ++i) {
+      const size_t g = g0 + i;
+      __m512i sum = _mm512_setzero_si512();
+      for (size_t j = 0; j < kGroupQuads; ++j) {
+        const __m512i nibbles =
+            _mm512_multishift_epi64_epi8(j % 2 == 0 ? low : high, words[(i * kGroupQuads + j) / 2]);
+        const __m512i codes = _mm512_permutexvar_epi8(nibbles, table);
+        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(kQueryOffset), codes);
+        _mm512_store_si512(tile.codes[g * kGroupQuads + j][v * kLanes], codes);
+      }
+      _mm512_store_si512(tile.start[g] + v * kLanes, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
+      const __m512i byte = _mm512_and_si512(
+          _mm512_srl_epi32(scale_bytes, _mm_cvtsi32_si128(static_cast<int>(8 * i))),
+          _mm512_set1_epi32(255));
+      _mm512_store_ps(tile.scales[g] + v * kLanes, scales_of(byte));
+    }
+  }
+}
+
+/// Adds H heads to the tile's scores.
+template <int H>
+VARVE_TARGET void score_heads(const int8_t* q, const float* q_scales, const float* weights,
+                              size_t n_groups, const Tile& tile, __m512* scores) {
+  const size_t padded = n_groups * kE2m1Group;
+  __m512 s[H][kVectors];
+  for (auto& head : s) {
+    for (auto& lanes : head) lanes = _mm512_setzero_ps();
+  }
+  for (size_t g = 0; g < n_groups; ++g) {
+    __m512i sum[H][kVectors];
+    for (size_t v = 0; v < kVectors; ++v) {
+      const __m512i start = _mm512_load_si512(tile.start[g] + v * kLanes);
+      for (auto& head : sum) head[v] = start;
+    }
+    for (size_t j = g * kGroupQuads; j < (g + 1) * kGroupQuads; ++j) {
+      __m512i codes[kVectors];
+      for (size_t v = 0; v < kVectors; ++v) {
+        codes[v] = _mm512_load_si512(tile.codes[j][v * kLanes]);
+      }
+      for (size_t h = 0; h < H; ++h) {
+        int quad;
+        std::memcpy(&quad, q + h * padded + 4 * j, sizeof quad);
+        const __m512i value =
+            _mm512_xor_si512(_mm512_set1_epi32(quad), _mm512_set1_epi8(kQueryOffset));
+        for (size_t v = 0; v < kVectors; ++v) {
+          sum[h][v] = _mm512_dpbusd_epi32(sum[h][v], value, codes[v]);
+        }
+      }
+    }
+    for (size_t v = 0; v < kVectors; ++v) {
+      const __m512 scale = _mm512_load_ps(tile.scales[g] + v * kLanes);
+      for (size_t h = 0; h < H; ++h) {
+        const __m512 both = _mm512_mul_ps(_mm512_set1_ps(q_scales[h * n_groups + g]), scale);
+        s[h][v] = _mm512_add_ps(s[h][v], _mm512_mul_ps(_mm512_cvtepi32_ps(sum[h][v]), both));
+      }
+    }
+  }
+  for (size_t h = 0; h < H; ++h) {
+    for (size_t v = 0; v < kVectors; ++v) {
+      // A NaN counts as 0, as in std::max(0, s).
+      const __m512 positive = _mm512_max_ps(s[h][v], _mm512_setzero_ps());
+      scores[v] = _mm512_add_ps(scores[v], _mm512_mul_ps(_mm512_set1_ps(weights[h]), positive));
+    }
+  }
+}
+
+VARVE_TARGET void index_scores_native(const IndexScoresNativeArgs& a) {
+  const size_t stride = row_bytes(RowFormat::native, {a.dim, 0, true});
+  const auto n_groups = static_cast<size_t>(index_groups(a.dim));
+  const size_t n_bytes = stride - n_groups;
+  const auto* const stored = reinterpret_cast<const uint8_t*>(a.keys);
+  Tile tile;  // what is not needed of it stays as it is
+  for (int w = 0; w < a.n_keys; w += int{kTileKeys}) {
+    const int n_keys = std::min(int{kTileKeys}, a.n_keys - w);
+    const uint8_t* keys[kTileKeys];
+    for (int k = 0; k < int{kTileKeys}; ++k) {  // the last key stands in for those behind it
+      keys[k] = stored + static_cast<size_t>(w + std::min(k, n_keys - 1)) * stride;
+    }
+    for (size_t v = 0; v < kVectors; ++v) {
+      unpack_keys(keys + v * kLanes, n_bytes, n_groups, v, tile);
+    }
+    __m512 scores[kVectors] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for (int h = 0; h < a.n_heads; h += kHeads) {
+      const int8_t* const q = a.q + static_cast<size_t>(h) * n_groups * kE2m1Group;
+      const float* const q_scales = a.q_scales + static_cast<size_t>(h) * n_groups;
+      switch (a.n_heads - h) {
+        case 1:
+          score_heads<1>(q, q_scales, a.weights + h, n_groups, tile, scores);
+          break;
+        case 2:
+          score_heads<2>(q, q_scales, a.weights + h, n_groups, tile, scores);
+          break;
+        case 3:
+          score_heads<3>(q, q_scales, a.weights + h, n_groups, tile, scores);
+          break;
+        default:
+          score_heads<kHeads>(q, q_scales, a.weights + h, n_groups, tile, scores);
+          break;
+      }
+    }
+    alignas(64) float out[kTileKeys];
+    for (size_t v = 0; v < kVectors; ++v) _mm512_store_ps(out + v * kLanes, scores[v]);
+    std::memcpy(a.scores + w, out, static_cast<size_t>(n_keys) * sizeof(float));
+  }
+}
+
+}  // namespace
+
+auto avx512vnni_index_scores() -> void (*)(const IndexScoresNativeArgs&) {
+  const bool supported = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                         __builtin_cpu_supports("avx512vl") &&
+                         __builtin_cpu_supports("avx512vnni") &&
+                         __builtin_cpu_supports("avx512vbmi");
+  return supported ? index_scores_native : nullptr;
+}
+
+}  // namespace varve
+
+#else
+
+namespace varve {
+auto avx512vnni_index_scores() -> void (*)(const IndexScoresNativeArgs&) {
+  return nullptr;
+}
+}  // namespace varve
+
+#endif
