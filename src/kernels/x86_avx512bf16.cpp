@@ -4,19 +4,12 @@
 #include "kernels/x86_avx512vnni.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cstring>
 
-// GCC 12 takes the undefined operands inside its own intrinsics for ours.
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
+#include "kernels/x86_avx512-inl.h"
+#include "kernels/x86_avx512bf16_attend.h"
 
-// The features are asked for function by function, not by compiler options for the file: inline
-// functions of shared headers that this file uses too must stay fit for every machine.
 #define VARVE_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16,avx512vbmi")))
 #define VARVE_INLINE VARVE_TARGET inline __attribute__((always_inline))
 
@@ -25,13 +18,6 @@ namespace {
 
 constexpr size_t kStep = 32;  // columns of one instruction
 constexpr size_t kLanes = 16;
-
-// What a block's e8m0 scale adds to the bits of a bf16 number: its exponent, in place.
-VARVE_INLINE int16_t exponent_of(uint8_t scale) {
-  return static_cast<int16_t>((scale - 127) * 128);
-}
-// Scales that keep every e4m3 and e2m1 value a normal bf16 number.
-constexpr uint8_t kLeastScale = 10, kMostScale = 245;
 
 // A codec turns kStep stored values at p into bf16. State: what a scale changes.
 
@@ -44,31 +30,11 @@ struct Bf16 {
 
 struct E4m3 {
   static constexpr size_t kStepBytes = 32;
-  struct State {
-    __m512i bias;        // of normal numbers: 120 + the scale's exponent, in place
-    __m512i subnormals;  // by mantissa
-  };
-  static VARVE_INLINE State scaled(int16_t scale_exponent) {
-    // m 2^-9 as bf16, m in 0..7
-    const __m512i table = _mm512_zextsi128_si512(
-        _mm_setr_epi16(0, 0x3B00, 0x3B80, 0x3BC0, 0x3C00, 0x3C20, 0x3C40, 0x3C60));
-    const __m512i exponent = _mm512_set1_epi16(scale_exponent);
-    return {_mm512_add_epi16(exponent, _mm512_set1_epi16(120 << 7)),
-            _mm512_mask_add_epi16(table, 0xFE, table, exponent)};
-  }
+  using State = E4m3State;
+  static VARVE_INLINE State scaled(int16_t scale_exponent) { return e4m3_state(scale_exponent); }
   static VARVE_INLINE __m512i at(const uint8_t* p, const State& state) {
-    const __m512i codes =
-        _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-    const __m512i magnitude =
-        _mm512_and_si512(_mm512_slli_epi16(codes, 4), _mm512_set1_epi16(0x7F0));
-    const __mmask32 subnormal = _mm512_testn_epi16_mask(codes, _mm512_set1_epi16(0x78));
-    // The lookup takes five bits, which are the mantissa where the exponent is 0.
-    const __m512i value = _mm512_mask_permutexvar_epi16(_mm512_add_epi16(magnitude, state.bias),
-                                                        subnormal, codes, state.subnormals);
-    const __m512i sign = _mm512_slli_epi16(codes, 8);
-    // value | (sign & 0x8000)
-    return _mm512_ternarylogic_epi32(value, sign, _mm512_set1_epi16(static_cast<short>(0x8000)),
-                                     0xF8);
+    return bf16_from_e4m3(
+        _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), state);
   }
 };
 
@@ -147,19 +113,11 @@ bool fits(const Weight& w) {
 }
 
 /// Whether all scales of row r do.
-VARVE_TARGET bool scales_fit(const Weight& w, int r) {
+VARVE_TARGET bool row_scales_fit(const Weight& w, int r) {
   if (w.scales == nullptr) return true;
   const uint8_t* const row = scales_of(w, r).row;
   const auto n = static_cast<size_t>((w.n_cols + w.scale_cols - 1) / w.scale_cols);
-  __mmask64 outside = 0;
-  for (size_t i = 0; i < n; i += 64) {
-    const __mmask64 some = n - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (n - i)) - 1;
-    const __m512i bytes = _mm512_maskz_loadu_epi8(some, row + i);
-    outside |=
-        _mm512_mask_cmplt_epu8_mask(some, bytes, _mm512_set1_epi8(kLeastScale)) |
-        _mm512_mask_cmpgt_epu8_mask(some, bytes, _mm512_set1_epi8(static_cast<char>(kMostScale)));
-  }
-  return outside == 0;
+  return scales_fit(row, n);
 }
 
 /// The columns [c, n_cols) of a row, fewer than kStep, with zeros behind them.
@@ -461,10 +419,10 @@ void linear_bf16(const LinearBf16Args& a) {
   }
   // Rows that share a block of scales share the answer.
   for (int begin = a.row_begin; begin < a.row_end;) {
-    const bool here = scales_fit(w, begin);
+    const bool here = row_scales_fit(w, begin);
     int end = begin + 1;
     while (end < a.row_end && ((w.first_row + end) % w.scale_rows != 0 || w.scales == nullptr ||
-                               scales_fit(w, end) == here)) {
+                               row_scales_fit(w, end) == here)) {
       ++end;
     }
     if (!here) {
@@ -496,6 +454,7 @@ const Kernels* avx512bf16_kernels() {
     set.name = "avx512bf16";
     set.description = "AVX3 with AVX512-BF16 dot products";
     set.linear_bf16 = linear_bf16;
+    set.attend = attend_avx512bf16;
     if (avx512vnni_index_scores() != nullptr) {
       set.description = "AVX3 with AVX512-BF16 and VNNI dot products";
       set.index_scores_native = avx512vnni_index_scores();

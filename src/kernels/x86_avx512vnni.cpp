@@ -1,18 +1,11 @@
 #include "kernels/x86_avx512vnni.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cstring>
 
-// GCC 12 takes the undefined operands inside its own intrinsics for ours.
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
+#include "kernels/x86_avx512-inl.h"
 
-// Function by function, as in x86_avx512bf16.cpp.
 #define VARVE_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")))
 #define VARVE_INLINE VARVE_TARGET inline __attribute__((always_inline))
 
@@ -40,31 +33,6 @@ struct Tile {
   alignas(64) int32_t start[kMaxGroups][kTileKeys];                  // -128 * sum of the group
   alignas(64) float scales[kMaxGroups][kTileKeys];
 };
-
-/// Turns a 16 x 16 matrix of 32-bit values.
-VARVE_INLINE void transpose(__m512i* r) {
-  __m512i t[16];
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    t[i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0x88);
-    t[4 + i] = _mm512_shuffle_i32x4(r[i], r[4 + i], 0xDD);
-    t[8 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0x88);
-    t[12 + i] = _mm512_shuffle_i32x4(r[8 + i], r[12 + i], 0xDD);
-  }
-  for (int i = 0; i < 8; ++i) {
-    r[i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88);
-    r[8 + i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0xDD);
-  }
-}
 
 /// The scale bytes of up to four groups of 16 keys, a key a lane.
 VARVE_INLINE __m512i load_scale_bytes(const uint8_t* const* keys, size_t at, size_t n) {
@@ -142,10 +110,14 @@ VARVE_TARGET void score_heads(const int8_t* q, const float* q_scales, const floa
       const __m512i start = _mm512_load_si512(tile.start[g] + v * kLanes);
       for (auto& head : sum) head[v] = start;
     }
-    for (size_t j = g * kGroupQuads; j < (g + 1) * kGroupQuads; ++j) {
+    const size_t first = g * kGroupQuads;
+#pragma GCC unroll 8
+    for (size_t j = first; j < first + kGroupQuads; ++j) {
       __m512i codes[kVectors];
       for (size_t v = 0; v < kVectors; ++v) {
         codes[v] = _mm512_load_si512(tile.codes[j][v * kLanes]);
+        // Loaded once, not by every instruction that uses it: loads would be what binds.
+        __asm__("" : "+v"(codes[v]));
       }
       for (size_t h = 0; h < H; ++h) {
         int quad;
