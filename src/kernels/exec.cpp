@@ -11,7 +11,7 @@ namespace {
 // reads to run ahead; with several it is one panel of the kernels (more only means that a
 // thread waits longer for the other at the end).
 constexpr int kItemRows = 32;
-constexpr size_t kItemBytes = size_t{128} << 10;
+constexpr size_t kItemBytes = size_t{512} << 10;
 
 int item_rows(const LinearJob& job, int n_threads) {
   if (job.n_tokens > 1) return kItemRows;

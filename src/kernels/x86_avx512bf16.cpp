@@ -19,6 +19,29 @@ namespace {
 constexpr size_t kStep = 32;  // columns of one instruction
 constexpr size_t kLanes = 16;
 
+/// The 16 values of e2m1 under each scale that fits, twice over, in bf16.
+struct E2m1Tables {
+  alignas(64) uint16_t of_scale[256][32];
+};
+
+constexpr E2m1Tables make_e2m1_tables() {
+  constexpr uint16_t kMagnitudes[8] = {0, 0x3F00, 0x3F80, 0x3FC0, 0x4000, 0x4040, 0x4080, 0x40C0};
+  E2m1Tables tables{};
+  for (int scale = kLeastScale; scale <= kMostScale; ++scale) {
+    for (int code = 1; code < 8; ++code) {
+      const int magnitude = kMagnitudes[code] + (scale - 127) * 128;
+      for (int copy = 0; copy < 32; copy += 16) {
+        tables.of_scale[scale][copy + code] = static_cast<uint16_t>(magnitude);
+        tables.of_scale[scale][copy + 8 + code] = static_cast<uint16_t>(magnitude | 0x8000);
+      }
+    }
+    tables.of_scale[scale][8] = tables.of_scale[scale][24] = 0x8000;
+  }
+  return tables;
+}
+
+constexpr E2m1Tables kE2m1Tables = make_e2m1_tables();
+
 // A codec turns kStep stored values at p into bf16. State: what a scale changes.
 
 struct Bf16 {
@@ -41,22 +64,17 @@ struct E4m3 {
 struct E2m1 {
   static constexpr size_t kStepBytes = 16;
   struct State {
-    __m512i table;  // the 16 values twice: the lookup takes five bits
+    const void* table;  // the 16 values twice: the lookup takes five bits
   };
   static VARVE_INLINE State scaled(int16_t scale_exponent) {
-    const __m512i values = _mm512_broadcast_i64x4(_mm256_setr_epi16(
-        0, 0x3F00, 0x3F80, 0x3FC0, 0x4000, 0x4040, 0x4080, 0x40C0, static_cast<short>(0x8000),
-        static_cast<short>(0xBF00), static_cast<short>(0xBF80), static_cast<short>(0xBFC0),
-        static_cast<short>(0xC000), static_cast<short>(0xC040), static_cast<short>(0xC080),
-        static_cast<short>(0xC0C0)));
-    return {_mm512_mask_add_epi16(values, 0xFEFEFEFE, values, _mm512_set1_epi16(scale_exponent))};
+    return {kE2m1Tables.of_scale[(scale_exponent >> 7) + 127]};
   }
   static VARVE_INLINE __m512i at(const uint8_t* p, const State& state) {
     const __m512i bytes =
         _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
     // The low word of each double word keeps the low nibble's code, the high word the high one's.
     const __m512i codes = _mm512_or_si512(bytes, _mm512_slli_epi32(bytes, 12));
-    return _mm512_permutexvar_epi16(codes, state.table);
+    return _mm512_permutexvar_epi16(codes, _mm512_load_si512(state.table));
   }
 };
 
@@ -158,9 +176,36 @@ VARVE_INLINE __m512i load_tail(const uint16_t* x, size_t n) {
 
 // ---- one token
 
+// Rows that are worked on side by side: few, for they are as many streams through the first cache,
+// but enough to hide the latency of the sums.
 constexpr int kGemvRows = 4;
-// As in simd_linear-inl.h.
-constexpr size_t kPrefetchBytes = 4096;
+constexpr int kWideRows = 2;  // where a step of a row is 64 bytes
+
+/// Reads memory ahead of the rows at work: line by line through the rows behind them, up to the end
+/// of the call's, so that memory sees one stream however many rows are worked on.
+class Ahead {
+ public:
+  /// n rows from r on are worked on, all before `end`.
+  VARVE_INLINE Ahead(const Weight& w, int r, int n, int end) {
+    const auto* const data = reinterpret_cast<const char*>(w.data);
+    const size_t distance = std::max(kDistance, static_cast<size_t>(n) * w.row_bytes);
+    at_ = data + static_cast<size_t>(r) * w.row_bytes + distance;
+    end_ = data + static_cast<size_t>(end) * w.row_bytes;
+  }
+  /// The next n lines.
+  template <int n>
+  VARVE_INLINE void fetch() {
+    if (at_ >= end_) return;
+    for (int i = 0; i < n; ++i) _mm_prefetch(at_ + i * 64, _MM_HINT_T0);
+    at_ += n * 64;
+  }
+
+ private:
+  // Bytes: what a core wants under way, and a part of the first cache.
+  static constexpr size_t kDistance = 8192;
+  const char* at_;
+  const char* end_;
+};
 
 /// The exponents of row r's scales, in place; n rounded up to 32 of them are written.
 VARVE_INLINE void ready_scales(const Weight& w, int r, size_t n, int16_t* to) {
@@ -173,63 +218,47 @@ VARVE_INLINE void ready_scales(const Weight& w, int r, size_t n, int16_t* to) {
   }
 }
 
-/// kBlock: columns of one scale where that is known; 0: scales.block. exponents: R rows,
-/// exponents_stride apart; null without scales.
-template <class Codec, int R, size_t kBlock>
+/// exponents: of R rows, exponents_stride apart; null without scales.
+template <class Codec, int R>
 VARVE_INLINE void gemv_rows(const Weight& w, int r, const uint16_t* x, const int16_t* exponents,
-                            size_t exponents_stride, float* y) {
+                            size_t exponents_stride, Ahead ahead, float* y) {
   const auto n_cols = static_cast<size_t>(w.n_cols);
-  const size_t n_full = n_cols / kStep * kStep;
-  const size_t ahead = std::min(kPrefetchBytes, w.row_bytes);
-  const size_t next_group = ahead + w.row_bytes * (kGemvRows - 1);
-  const size_t block = kBlock != 0 ? kBlock : scales_of(w, r).block;
+  const size_t block = scales_of(w, r).block;
   const uint8_t* rows[R];
-  __m512 sum[kGemvRows];
+  __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                   _mm512_setzero_ps()};
   typename Codec::State state[R];
-  for (int i = 0; i < kGemvRows; ++i) sum[i] = _mm512_setzero_ps();
   for (int i = 0; i < R; ++i) {
     rows[i] = reinterpret_cast<const uint8_t*>(w.row(r + i));
     state[i] = Codec::scaled(0);
   }
   size_t offset = 0;
-  for (size_t c = 0, b = 0; c < n_full; ++b) {
+  for (size_t c = 0, b = 0; c < n_cols; ++b) {
     if (exponents != nullptr) {
       for (int i = 0; i < R; ++i) {
         state[i] = Codec::scaled(exponents[static_cast<size_t>(i) * exponents_stride + b]);
       }
     }
-    const size_t block_end = kBlock == kStep ? c + kStep : std::min(c + block, n_full);
-    do {
+    const size_t block_end = std::min(c + block, n_cols);
+    for (; c + kStep <= block_end; c += kStep, offset += Codec::kStepBytes) {
       const __m512i value = _mm512_loadu_si512(x + c);
-      if (offset % 64 < Codec::kStepBytes) {
-        const size_t distance = offset + (offset + ahead < w.row_bytes ? ahead : next_group);
-        for (int i = 0; i < R; ++i) {
-          _mm_prefetch(
-              reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(rows[i]) + distance),
-              _MM_HINT_T0);
-        }
-      }
+      if (offset % 64 == 0) ahead.fetch<R>();
       for (int i = 0; i < R; ++i) {
         sum[i] = dot(sum[i], Codec::at(rows[i] + offset, state[i]), value);
       }
-      c += kStep;
-      offset += Codec::kStepBytes;
-    } while (c < block_end);
-  }
-  if (n_full < n_cols) {
-    const __m512i value = load_tail(x + n_full, n_cols - n_full);
-    for (int i = 0; i < R; ++i) {
-      if (exponents != nullptr) {
-        state[i] =
-            Codec::scaled(exponents[static_cast<size_t>(i) * exponents_stride + n_full / block]);
+    }
+    if (c < block_end) {  // only at the end of the row
+      const __m512i value = load_tail(x + c, n_cols - c);
+      for (int i = 0; i < R; ++i) {
+        sum[i] = dot(sum[i], decode_tail<Codec>(rows[i], c, n_cols, state[i]), value);
       }
-      sum[i] = dot(sum[i], decode_tail<Codec>(rows[i], n_full, n_cols, state[i]), value);
+      c = n_cols;
     }
   }
   store_some(fold(sum[0], sum[1], sum[2], sum[3]), R, y);
 }
 
-template <class Codec, size_t kBlock>
+template <class Codec, int R>
 VARVE_TARGET void gemv(const LinearBf16Args& a, int begin, int end) {
   const Weight& w = *a.weight;
   auto* const workspace = reinterpret_cast<int16_t*>(a.workspace);
@@ -239,20 +268,193 @@ VARVE_TARGET void gemv(const LinearBf16Args& a, int begin, int end) {
   const size_t stride = (n_scales + 31) / 32 * 32;
   const int16_t* const exponents = scaled ? workspace : nullptr;
   for (int r = begin; r < end;) {
-    const int n = end - r >= kGemvRows ? kGemvRows : 1;
+    const int n = end - r >= R ? R : 1;
     for (int i = 0; i < n && scaled; ++i) {
       ready_scales(w, r + i, n_scales, workspace + static_cast<size_t>(i) * stride);
     }
-    if (n == kGemvRows) {
-      gemv_rows<Codec, kGemvRows, kBlock>(w, r, a.x, exponents, stride, a.y + r);
+    const Ahead ahead(w, r, n, a.row_end);
+    if (n == R) {
+      gemv_rows<Codec, R>(w, r, a.x, exponents, stride, ahead, a.y + r);
     } else {
-      gemv_rows<Codec, 1, kBlock>(w, r, a.x, exponents, stride, a.y + r);
+      gemv_rows<Codec, 1>(w, r, a.x, exponents, stride, ahead, a.y + r);
     }
     r += n;
   }
 }
 static_assert(kGemvRows * (kMaxColumns / kStep + 32) * sizeof(int16_t) <=
               kWorkspaceFloats * sizeof(float));
+
+// ---- one token, e4m3 in blocks of scales: the scales go to the inputs
+//
+// A product of a weight, a power of two and an input is one number whichever of the two takes the
+// power; so these rows equal gemv_rows() in every bit, and need no more than a look-up by byte.
+
+constexpr size_t kBytesStep = 64;     // columns of two instructions
+constexpr int kLeastSharedRows = 16;  // rows of a scale from which scaling the inputs pays
+
+struct E4m3Bytes {
+  alignas(64) uint8_t low[128];
+  alignas(64) uint8_t high[128];
+};
+
+constexpr E4m3Bytes make_e4m3_bytes() {
+  constexpr uint16_t kSubnormals[8] = {0, 0x3B00, 0x3B80, 0x3BC0, 0x3C00, 0x3C20, 0x3C40, 0x3C60};
+  E4m3Bytes bytes{};
+  for (int code = 0; code < 128; ++code) {
+    const int value = code < 8 ? kSubnormals[code] : (120 << 7) + (code << 4);
+    bytes.low[code] = static_cast<uint8_t>(value & 0xFF);
+    bytes.high[code] = static_cast<uint8_t>(value >> 8);
+  }
+  return bytes;
+}
+
+constexpr E4m3Bytes kE4m3Bytes = make_e4m3_bytes();
+
+/// to[0, n_cols) = x times the scales of row r. False where that leaves the normal numbers. What
+/// the instruction would read as zero becomes zero.
+VARVE_TARGET bool scale_inputs(const Weight& w, int r, const uint16_t* x, uint16_t* to) {
+  const auto n_cols = static_cast<size_t>(w.n_cols);
+  const Scales scales = scales_of(w, r);
+  const __m512i field = _mm512_set1_epi16(0x7F80);
+  __mmask32 outside = 0;
+  for (size_t c = 0, b = 0; c < n_cols; ++b) {
+    const size_t end = std::min(c + scales.block, n_cols);
+    const __m512i shift =
+        _mm512_set1_epi16(scales.row == nullptr ? int16_t{0} : exponent_of(scales.row[b]));
+    for (; c < end; c += kStep) {
+      const __mmask32 some = end - c >= kStep ? ~__mmask32{0} : (__mmask32{1} << (end - c)) - 1;
+      const __m512i value = _mm512_maskz_loadu_epi16(some, x + c);
+      const __m512i exponent = _mm512_and_si512(value, field);
+      const __mmask32 normal = _mm512_test_epi16_mask(value, field);
+      const __m512i scaled = _mm512_add_epi16(exponent, shift);
+      // As signed words: below 1 << 7, or past the largest exponent, or no number before.
+      outside |= _mm512_mask_cmplt_epi16_mask(normal, scaled, _mm512_set1_epi16(0x80)) |
+                 _mm512_mask_cmpge_epi16_mask(normal, scaled, field) |
+                 _mm512_mask_cmpeq_epi16_mask(normal, exponent, field);
+      _mm512_mask_storeu_epi16(to + c, some, _mm512_maskz_add_epi16(normal, value, shift));
+    }
+    c = end;
+  }
+  return outside == 0;
+}
+
+template <int R>
+VARVE_INLINE void gemv_bytes_rows(const Weight& w, int r, const uint16_t* x, Ahead ahead,
+                                  float* y) {
+  const auto n_cols = static_cast<size_t>(w.n_cols);
+  const size_t n_steps = n_cols / kBytesStep * kBytesStep;
+  const __m512i low0 = _mm512_load_si512(kE4m3Bytes.low);
+  const __m512i low1 = _mm512_load_si512(kE4m3Bytes.low + 64);
+  const __m512i high0 = _mm512_load_si512(kE4m3Bytes.high);
+  const __m512i high1 = _mm512_load_si512(kE4m3Bytes.high + 64);
+  // Quad words so that the lower halves of the lanes are the first 32 columns.
+  const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+  const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+  const uint8_t* rows[R];
+  __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                   _mm512_setzero_ps()};
+  for (int i = 0; i < R; ++i) rows[i] = reinterpret_cast<const uint8_t*>(w.row(r + i));
+  size_t c = 0;
+  for (; c < n_steps; c += kBytesStep) {
+    const __m512i x0 = _mm512_loadu_si512(x + c), x1 = _mm512_loadu_si512(x + c + kStep);
+    ahead.fetch<R>();
+    for (int i = 0; i < R; ++i) {
+      const __m512i codes = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(rows[i] + c));
+      const __m512i low = _mm512_permutex2var_epi8(low0, codes, low1);
+      const __m512i magnitude = _mm512_permutex2var_epi8(high0, codes, high1);
+      // magnitude | (codes & sign)
+      const __m512i high = _mm512_ternarylogic_epi32(magnitude, codes, sign, 0xF8);
+      sum[i] = dot(sum[i], _mm512_unpacklo_epi8(low, high), x0);
+      sum[i] = dot(sum[i], _mm512_unpackhi_epi8(low, high), x1);
+    }
+  }
+  const E4m3::State state = E4m3::scaled(0);
+  for (; c + kStep <= n_cols; c += kStep) {
+    const __m512i value = _mm512_loadu_si512(x + c);
+    for (int i = 0; i < R; ++i) sum[i] = dot(sum[i], E4m3::at(rows[i] + c, state), value);
+  }
+  if (c < n_cols) {
+    const __m512i value = load_tail(x + c, n_cols - c);
+    for (int i = 0; i < R; ++i) {
+      sum[i] = dot(sum[i], decode_tail<E4m3>(rows[i], c, n_cols, state), value);
+    }
+  }
+  store_some(fold(sum[0], sum[1], sum[2], sum[3]), R, y);
+}
+
+/// Rows [begin, end), which all have the scales of `begin`. False, and nothing done, where the
+/// inputs do not fit.
+VARVE_TARGET bool gemv_bytes(const LinearBf16Args& a, int begin, int end) {
+  auto* const x = reinterpret_cast<uint16_t*>(a.workspace);
+  if (!scale_inputs(*a.weight, begin, a.x, x)) return false;
+  int r = begin;
+  for (; r + kWideRows <= end; r += kWideRows) {
+    gemv_bytes_rows<kWideRows>(*a.weight, r, x, Ahead(*a.weight, r, kWideRows, a.row_end), a.y + r);
+  }
+  for (; r < end; ++r)
+    gemv_bytes_rows<1>(*a.weight, r, x, Ahead(*a.weight, r, 1, a.row_end), a.y + r);
+  return true;
+}
+
+void gemv_e4m3(const LinearBf16Args& a, int begin, int end) {
+  const Weight& w = *a.weight;
+  for (int r = begin; r < end;) {
+    const int shared = w.scales == nullptr ? end : w.scale_rows - (w.first_row + r) % w.scale_rows;
+    const int next = std::min(r + shared, end);
+    if (next - r < kLeastSharedRows || !gemv_bytes(a, r, next)) gemv<E4m3, kGemvRows>(a, r, next);
+    r = next;
+  }
+}
+
+// ---- one token, e2m1 with a scale every kStep columns of a row
+
+template <int R>
+VARVE_INLINE void gemv_e2m1_rows(const Weight& w, int r, const uint16_t* x, Ahead ahead, float* y) {
+  const auto n_cols = static_cast<size_t>(w.n_cols);
+  const size_t n_blocks = n_cols / kStep;
+  const uint8_t* rows[R];
+  const uint8_t* scales[R];
+  __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                   _mm512_setzero_ps()};
+  for (int i = 0; i < R; ++i) {
+    rows[i] = reinterpret_cast<const uint8_t*>(w.row(r + i));
+    scales[i] = scales_of(w, r + i).row;
+  }
+  const auto block =
+      [&](size_t b, __m512i value) __attribute__((
+          always_inline, target("avx512f,avx512bw,avx512vl,avx512bf16,avx512vbmi"))) {
+        for (int i = 0; i < R; ++i) {
+          const E2m1::State state{kE2m1Tables.of_scale[scales[i][b]]};
+          sum[i] = dot(sum[i], E2m1::at(rows[i] + b * E2m1::kStepBytes, state), value);
+        }
+      };
+  size_t b = 0;
+  for (; b + 4 <= n_blocks; b += 4) {
+    ahead.fetch<R>();
+    for (size_t i = b; i < b + 4; ++i) block(i, _mm512_loadu_si512(x + i * kStep));
+  }
+  for (; b < n_blocks; ++b) block(b, _mm512_loadu_si512(x + b * kStep));
+  const size_t c = n_blocks * kStep;
+  if (c < n_cols) {
+    const __m512i value = load_tail(x + c, n_cols - c);
+    for (int i = 0; i < R; ++i) {
+      const E2m1::State state{kE2m1Tables.of_scale[scales[i][b]]};
+      sum[i] = dot(sum[i], decode_tail<E2m1>(rows[i], c, n_cols, state), value);
+    }
+  }
+  store_some(fold(sum[0], sum[1], sum[2], sum[3]), R, y);
+}
+
+VARVE_TARGET void gemv_e2m1(const LinearBf16Args& a, int begin, int end) {
+  int r = begin;
+  for (; r + kGemvRows <= end; r += kGemvRows) {
+    gemv_e2m1_rows<kGemvRows>(*a.weight, r, a.x, Ahead(*a.weight, r, kGemvRows, a.row_end),
+                              a.y + r);
+  }
+  for (; r < end; ++r) {
+    gemv_e2m1_rows<1>(*a.weight, r, a.x, Ahead(*a.weight, r, 1, a.row_end), a.y + r);
+  }
+}
 
 // ---- several tokens; the blocking is that of simd_linear-inl.h with twice the columns
 
@@ -399,14 +601,33 @@ VARVE_TARGET void gemm(const LinearBf16Args& a, int begin, int end) {
   }
 }
 
-template <class Codec>
-void rows(const LinearBf16Args& a, int begin, int end) {
-  if (a.n_tokens == 1 && a.weight->scales != nullptr && a.weight->scale_cols == int{kStep}) {
-    gemv<Codec, kStep>(a, begin, end);
-  } else if (a.n_tokens == 1) {
-    gemv<Codec, 0>(a, begin, end);
-  } else {
-    gemm<Codec>(a, begin, end);
+bool has_scale_every_step(const Weight& w) {
+  return w.scales != nullptr && w.scale_cols == int{kStep};
+}
+
+void rows_by_one_token(const LinearBf16Args& a, int begin, int end) {
+  switch (a.weight->type) {
+    case DType::bf16:
+      gemv<Bf16, kWideRows>(a, begin, end);
+      break;
+    case DType::f8_e4m3:
+      gemv_e4m3(a, begin, end);
+      break;
+    default:
+      (has_scale_every_step(*a.weight) ? gemv_e2m1 : gemv<E2m1, kGemvRows>)(a, begin, end);
+  }
+}
+
+void rows_by_tokens(const LinearBf16Args& a, int begin, int end) {
+  switch (a.weight->type) {
+    case DType::bf16:
+      gemm<Bf16>(a, begin, end);
+      break;
+    case DType::f8_e4m3:
+      gemm<E4m3>(a, begin, end);
+      break;
+    default:
+      gemm<E2m1>(a, begin, end);
   }
 }
 
@@ -430,12 +651,9 @@ void linear_bf16(const LinearBf16Args& a) {
       part.row_begin = begin;
       part.row_end = end;
       simd.linear_bf16(part);
-    } else if (w.type == DType::bf16) {
-      rows<Bf16>(a, begin, end);
-    } else if (w.type == DType::f8_e4m3) {
-      rows<E4m3>(a, begin, end);
     } else {
-      rows<E2m1>(a, begin, end);
+      const auto run = a.n_tokens == 1 ? rows_by_one_token : rows_by_tokens;
+      run(a, begin, end);
     }
     begin = end;
   }
