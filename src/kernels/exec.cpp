@@ -70,9 +70,8 @@ void Exec::run_jobs(std::span<const LinearJob> jobs) {
     used += static_cast<size_t>(job.n_tokens) * n_cols;
     assert(used <= max_inputs_);
     pool_.run(job.n_tokens, [&](int t, int) {
-      const float* const from = job.x + static_cast<size_t>(t) * job.x_stride;
-      uint16_t* const row = to + static_cast<size_t>(t) * n_cols;
-      for (size_t c = 0; c < n_cols; ++c) row[c] = bf16_from_f32(from[c]);
+      kernels_.round_bf16(job.x + static_cast<size_t>(t) * job.x_stride, n_cols,
+                          to + static_cast<size_t>(t) * n_cols);
     });
     rounded[j] = {to, n_cols};
   }

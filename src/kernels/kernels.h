@@ -166,6 +166,8 @@ struct Kernels {
                     int dim);
   /// y += x
   void (*add)(float* y, const float* x, int n);
+  /// y = x rounded to bf16, to the nearest and to even. Every set gives the same bits.
+  void (*round_bf16)(const float* x, size_t n, uint16_t* y);
 };
 
 /// Plain loops that read like the equations: what every other set is tested against.

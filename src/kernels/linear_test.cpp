@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cmath>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -267,7 +269,7 @@ TEST(Linear, DecodesEveryCodeInEveryLane) {
 TEST(Linear, InfinityAndNanStayWhereTheyBelong) {
   static Workspace workspace;
   Rng rng(23);
-  constexpr int kCols = 70, kTokens = 8, kRows = 5;
+  constexpr int kCols = 70, kTokens = 8, kRows = 37;
   for (const DType type : {DType::f32, DType::bf16, DType::f8_e4m3, DType::e2m1x2}) {
     const OwnedWeight owned = random_weight(rng, {.type = type, .n_rows = kRows, .n_cols = kCols});
     Inputs in = random_inputs(rng, kTokens, kCols, true);
@@ -291,6 +293,35 @@ TEST(Linear, InfinityAndNanStayWhereTheyBelong) {
           ASSERT_TRUE(error.within(1e-4)) << set->name << " " << error.text();
         }
       }
+    }
+  }
+}
+
+// Inputs from one end of the exponents to the other: what one token gives is what it gives among
+// several, wherever the scales are applied.
+TEST(Linear, OneTokenIsTheSameAtEveryMagnitude) {
+  static Workspace workspace;
+  constexpr int kRows = 37, kCols = 300, kTokens = 2;
+  Rng rng(29);
+  const OwnedWeight owned = random_weight(rng, {.type = DType::f8_e4m3,
+                                                .n_rows = kRows,
+                                                .n_cols = kCols,
+                                                .scale_rows = 128,
+                                                .scale_cols = 128,
+                                                .first_row = 3});
+  for (int exponent = -149; exponent <= 127; ++exponent) {
+    Inputs in = random_inputs(rng, kTokens, kCols, true);
+    for (size_t i = 0; i < size_t{kTokens} * kCols; i += 3) {
+      const float value = std::ldexp(in.x.as<float>()[i], exponent);
+      in.x_bf16.as<uint16_t>()[i] = bf16_from_f32(value);
+    }
+    for (const Kernels* set : test_sets()) {
+      float many[kTokens * kRows], single[kTokens * kRows];
+      call(*set, true, owned.weight, 0, kRows, in, 0, kTokens, many, workspace.get());
+      for (int t = 0; t < kTokens; ++t) {
+        call(*set, true, owned.weight, 0, kRows, in, t, 1, single, workspace.get());
+      }
+      ASSERT_EQ(std::memcmp(many, single, sizeof many), 0) << set->name << " 2^" << exponent;
     }
   }
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <string>
 #include <vector>
@@ -290,6 +291,25 @@ TEST(Elementwise, AgreeWithReferenceAtEverySize) {
       std::memcpy(out, y.as<float>(), n * sizeof(float));
       set->add(out, x.as<float>(), size);
       for (size_t i = 0; i < n; ++i) ASSERT_EQ(out[i], y.as<float>()[i] + x.as<float>()[i]);
+    }
+  }
+}
+
+TEST(Elementwise, RoundingIsEqualInEverySet) {
+  Rng rng(7);
+  std::vector<float> x;  // every kind of number, by bits
+  for (int i = 0; i < 4099; ++i)
+    x.push_back(std::bit_cast<float>(static_cast<uint32_t>(rng.next())));
+  for (const uint32_t bits : {0x3F808000u, 0x3F818000u, 0x7F7FFFFFu, 0x00000001u, 0x80000000u,
+                              0x7F800000u, 0x7F800001u, 0xFFFFFFFFu}) {
+    x.push_back(std::bit_cast<float>(bits));
+  }
+  for (const Kernels* set : test_sets()) {
+    for (const size_t n : {size_t{1}, size_t{15}, size_t{33}, x.size()}) {
+      std::vector<uint16_t> got(n), want(n);
+      set->round_bf16(x.data() + (x.size() - n), n, got.data());
+      ref_kernels().round_bf16(x.data() + (x.size() - n), n, want.data());
+      EXPECT_EQ(got, want) << name(*set) << " n " << n;
     }
   }
 }

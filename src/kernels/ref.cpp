@@ -240,6 +240,10 @@ void add(float* y, const float* x, int n) {
   for (int i = 0; i < n; ++i) y[i] += x[i];
 }
 
+void round_bf16(const float* x, size_t n, uint16_t* y) {
+  for (size_t i = 0; i < n; ++i) y[i] = bf16_from_f32(x[i]);
+}
+
 }  // namespace
 
 const Kernels& ref_kernels() {
@@ -260,6 +264,7 @@ const Kernels& ref_kernels() {
       .hc_collapse = hc_collapse,
       .hc_expand = hc_expand,
       .add = add,
+      .round_bf16 = round_bf16,
   };
   return kernels;
 }

@@ -42,6 +42,7 @@ const Kernels& kernels() {
       .hc_collapse = hc_collapse,
       .hc_expand = hc_expand,
       .add = add,
+      .round_bf16 = round_bf16,
   };
   return set;
 }
