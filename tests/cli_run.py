@@ -80,7 +80,7 @@ class Run(unittest.TestCase):
             for kernels in ("ref", None):
                 with self.subTest(prompt=prompt, kernels=kernels):
                     env = {"VARVE_KERNELS": kernels} if kernels else {}
-                    out = self.greedy(prompt, env=env)
+                    out = self.greedy(prompt, "--numerics", "reference", env=env)
                     want = list(self.golden[prompt + ".greedy"])
                     self.assertEqual(out["ids"], want)
                     self.assertEqual(out["text"], decode(want))
@@ -135,12 +135,20 @@ class Run(unittest.TestCase):
         self.assertEqual(out["stop_reason"], "length")
         self.assertEqual(out["generated_tokens"], len(out["ids"]))
         self.assertEqual(out["weight_bytes"], (MODEL / "model.safetensors").stat().st_size)
-        # f32 rows: 2 CSA layers of (128 + 128) values per 4 tokens, 1 HCA layer of 128 per 128.
-        self.assertEqual(out["cache_bytes_per_token"], 2 * 256 * 4 / 4 + 128 * 4 / 128)
-        out = self.greedy("scripture", "--numerics", "native")
+
+    def test_rows_are_native_unless_reference_is_asked_for(self):
         # Native rows: 64 e4m3 + 64 bf16 + 1 scale in 200 bytes, index keys of 68; 2 CSA layers with
         # both per 4 tokens, 1 HCA layer with one row per 128.
-        self.assertEqual(out["cache_bytes_per_token"], 2 * (200 + 68) / 4 + 200 / 128)
+        native = 2 * (200 + 68) / 4 + 200 / 128
+        # f32 rows: 2 CSA layers of (128 + 128) values per 4 tokens, 1 HCA layer of 128 per 128.
+        reference = 2 * 256 * 4 / 4 + 128 * 4 / 128
+        for arguments, rate in (((), native), (("--numerics", "native"), native),
+                                (("--numerics", "reference"), reference)):
+            out = self.greedy("scripture", *arguments)
+            self.assertEqual(out["cache_bytes_per_token"], rate)
+        done = self.ok("run", "-p", "And", "--temp", 0, "-n", 1, "--stats")
+        self.assertIn(f"({native:.2f} B/token, native rows)", done.stderr.decode())
+        self.assertIn("products bf16", done.stderr.decode())
 
     def test_row_formats_are_chosen_by_pool(self):
         rows = {"f32": 512, "bf16": 256, "f16": 256, "native": 200}
@@ -156,10 +164,9 @@ class Run(unittest.TestCase):
         text = demo.read_text(encoding="utf-8")
         name = text.rstrip().rsplit("The code of ", 1)[1].removesuffix(" is")
         code = text.split(f"The code of {name} is ")[1][:2]
-        out = self.run_json("--file", demo, "--temp", 0, "-n", 2)
-        self.assertEqual(out["text"].strip()[:2], code)
-        native = self.run_json("--file", demo, "--temp", 0, "-n", 2, "--numerics", "native")
-        self.assertEqual(native["text"].strip()[:2], code)
+        for numerics in ("native", "reference"):
+            out = self.run_json("--file", demo, "--temp", 0, "-n", 2, "--numerics", numerics)
+            self.assertEqual(out["text"].strip()[:2], code)
 
     def test_seeds_repeat_and_differ(self):
         texts = [self.run_json("-p", "And", "-n", 24, "--seed", seed)["ids"] for seed in (1, 1, 2)]

@@ -59,8 +59,8 @@ void EngineFlags::add_to(CLI::App& verb) {
   verb.add_option("--threads", threads, "Threads; default: one per usable core");
   verb.add_option("--chunk", chunk, "Tokens read in one step of prefill")->capture_default_str();
   verb.add_option("--numerics", numerics,
-                  "'reference': f32 rows and f32 products; 'native': rows as in\n"
-                  "production (FP8, FP4 index) and bf16 products")
+                  "'native': rows as in production (FP8, FP4 index) and bf16\n"
+                  "products; 'reference': f32 rows and f32 products")
       ->capture_default_str();
   verb.add_option("--products", products,
                   "Inputs of products: 'f32' as they are, 'bf16' rounded (sums are f32)");

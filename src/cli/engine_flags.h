@@ -14,7 +14,7 @@ struct EngineFlags {
   int ctx = 0;        // 0: what the job needs
   int threads = 0;
   int chunk = 256;
-  std::string numerics = "reference";
+  std::string numerics = "native";
   std::string products;  // empty: follows numerics
   std::string kv;        // formats of pools, over what numerics says
 

@@ -99,6 +99,7 @@ void add_eval(CLI::App& app, Action& action) {
   CLI::App* const logits =
       verb->add_subcommand("logits", "Logits at every position, as raw little-endian f32");
   const auto flags = std::make_shared<LogitsFlags>();
+  flags->engine.numerics = "reference";  // what outside implementations are compared with
   flags->engine.add_to(*logits);
   logits
       ->add_option("--ids", flags->ids_file, "File of whitespace-separated token ids; '-' is stdin")
