@@ -126,7 +126,7 @@ class Run(unittest.TestCase):
         out = self.greedy("scripture")
         kinds = {"schema": str, "text": str, "ids": list, "stop_reason": str, "prompt_tokens": int,
                  "prompt_seconds": float, "generated_tokens": int, "decode_seconds": float,
-                 "ctx_tokens": int, "threads": int, "kernels": str,
+                 "ctx_tokens": int, "chunk_tokens": int, "threads": int, "kernels": str,
                  "cache_bytes_per_token": float, "cache_bytes": int, "arena_bytes": int,
                  "weight_bytes": int, "peak_rss_bytes": int, "part_seconds": dict}
         for name, kind in kinds.items():
@@ -149,6 +149,13 @@ class Run(unittest.TestCase):
         done = self.ok("run", "-p", "And", "--temp", 0, "-n", 1, "--stats")
         self.assertIn(f"({native:.2f} B/token, native rows)", done.stderr.decode())
         self.assertIn("products bf16", done.stderr.decode())
+
+    def test_a_chunk_is_chosen_unless_one_is_given(self):
+        for arguments, chunk in (((), 512), (("--chunk", 7), 7), (("--chunk", 9999), 1000)):
+            out = self.run_json("-p", "And", "--temp", 0, "-n", 1, "--ctx", 1000, *arguments)
+            self.assertEqual(out["chunk_tokens"], chunk)
+        done = self.ok("run", "-p", "And", "--temp", 0, "-n", 1, "--ctx", 1000, "--stats")
+        self.assertIn("chunk 512", done.stderr.decode())
 
     def test_row_formats_are_chosen_by_pool(self):
         rows = {"f32": 512, "bf16": 256, "f16": 256, "native": 200}

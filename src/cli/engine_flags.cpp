@@ -57,7 +57,10 @@ void EngineFlags::add_to(CLI::App& verb) {
                   "Model directory (config.json + safetensors); default: the bundled model");
   verb.add_option("--ctx", ctx, "Tokens of context to make room for; default: what the job needs");
   verb.add_option("--threads", threads, "Threads; default: one per usable core");
-  verb.add_option("--chunk", chunk, "Tokens read in one step of prefill")->capture_default_str();
+  verb.add_option("--chunk", chunk,
+                  fmt::format("Tokens read in one step of prefill; default: up to 512, as many\n"
+                              "as keep scratch within {} MiB",
+                              kMaxAutoScratchBytes >> 20));
   verb.add_option("--numerics", numerics,
                   "'native': rows as in production (FP8, FP4 index) and bf16\n"
                   "products; 'reference': f32 rows and f32 products")
@@ -89,7 +92,8 @@ Result<EngineOptions> EngineFlags::options() const {
   if (threads < 0) return usage_error("--threads {}: expected at least 1", threads);
   options.ctx_tokens = ctx;
   options.n_threads = threads;
-  options.chunk_tokens = chunk;
+  if (chunk && *chunk < 1) return usage_error("--chunk {}: expected 1 to 65536 tokens", *chunk);
+  options.chunk_tokens = chunk.value_or(0);
   VARVE_TRY(options.kernels, select_kernels_from_environment());
   return options;
 }

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/engine.h"
@@ -13,7 +14,7 @@ struct EngineFlags {
   std::string model;  // empty: the bundled one
   int ctx = 0;        // 0: what the job needs
   int threads = 0;
-  int chunk = 256;
+  std::optional<int> chunk;
   std::string numerics = "native";
   std::string products;  // empty: follows numerics
   std::string kv;        // formats of pools, over what numerics says

@@ -95,14 +95,6 @@ std::string_view reason_name(StopReason reason) {
   return "cancelled";
 }
 
-size_t cache_bytes(const Engine& engine) {
-  size_t bytes = 0;
-  for (const ArenaPart& part : engine.memory().parts) {
-    if (part.name.rfind("cache", 0) == 0) bytes += part.bytes;
-  }
-  return bytes;
-}
-
 void print_json(const Engine& engine, const Outcome& outcome) {
   nlohmann::ordered_json parts;
   for (int p = 0; p < kNumParts; ++p) {
@@ -119,10 +111,11 @@ void print_json(const Engine& engine, const Outcome& outcome) {
       {"generated_tokens", outcome.generated.n_tokens},
       {"decode_seconds", outcome.decode_seconds},
       {"ctx_tokens", engine.options().ctx_tokens},
+      {"chunk_tokens", engine.memory().chunk_tokens},
       {"threads", engine.n_threads()},
       {"kernels", engine.kernels().name},
       {"cache_bytes_per_token", engine.cache().layout().bytes_per_token()},
-      {"cache_bytes", cache_bytes(engine)},
+      {"cache_bytes", engine.memory().cache_bytes()},
       {"arena_bytes", engine.memory().arena_bytes},
       {"weight_bytes", engine.memory().weight_bytes},
       {"vector_bytes", engine.memory().vector_bytes},
@@ -140,15 +133,17 @@ void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
              outcome.generated.n_tokens, rate(n_decoded, outcome.decode_seconds),
              reason_name(outcome.generated.reason));
   fmt::print(stderr, "cache {} for {} tokens ({:.2f} B/token, {}), arena {}, weights {}\n",
-             human_bytes(static_cast<double>(cache_bytes(engine))), engine.options().ctx_tokens,
-             engine.cache().layout().bytes_per_token(), describe_formats(engine.options().formats),
+             human_bytes(static_cast<double>(engine.memory().cache_bytes())),
+             engine.options().ctx_tokens, engine.cache().layout().bytes_per_token(),
+             describe_formats(engine.options().formats),
              human_bytes(static_cast<double>(engine.memory().arena_bytes)),
              human_bytes(static_cast<double>(engine.memory().weight_bytes)));
   fmt::print(stderr, "time: {}\n", time_shares(engine.times()));
   if (!stats) return;
-  fmt::print(stderr, "kernels: {} ({}), {} threads, products {}\n", engine.kernels().name,
+  fmt::print(stderr, "kernels: {} ({}), {} threads, products {}, chunk {}\n", engine.kernels().name,
              engine.kernels().description, engine.n_threads(),
-             engine.options().products == Products::f32 ? "f32" : "bf16");
+             engine.options().products == Products::f32 ? "f32" : "bf16",
+             engine.memory().chunk_tokens);
   for (const ArenaPart& part : engine.memory().parts) {
     fmt::print(stderr, "  {:<28} {:>12}\n", part.name,
                human_bytes(static_cast<double>(part.bytes)));

@@ -10,6 +10,9 @@
 namespace varve {
 namespace {
 
+// The largest chunk that is chosen; a power of two.
+constexpr int kMaxAutoChunk = 512;
+
 Result<EngineOptions> checked(const Model& model, EngineOptions options) {
   if (options.kernels == nullptr) {
     VARVE_TRY(options.kernels, select_kernels(""));
@@ -25,7 +28,7 @@ Result<EngineOptions> checked(const Model& model, EngineOptions options) {
     return usage_error("--ctx {}: the model was made for at most {} tokens", options.ctx_tokens,
                        model.max_position());
   }
-  if (options.chunk_tokens < 1 || options.chunk_tokens > 65536) {
+  if (options.chunk_tokens < 0 || options.chunk_tokens > 65536) {
     return usage_error("--chunk {}: expected 1 to 65536 tokens", options.chunk_tokens);
   }
   if (options.n_sessions < 1 || options.n_sessions > kMaxLogitRows) {
@@ -38,10 +41,16 @@ Result<EngineOptions> checked(const Model& model, EngineOptions options) {
     return usage_error("a resume point every {} tokens: expected 1 or more",
                        options.resume_interval_tokens);
   }
-  // A step never holds more tokens than a context has.
-  options.chunk_tokens =
-      std::min(options.chunk_tokens, std::max(options.ctx_tokens, options.n_sessions));
   return options;
+}
+
+// The sum of the parts whose names begin like this.
+size_t sum_of(const std::vector<ArenaPart>& parts, std::string_view prefix) {
+  size_t bytes = 0;
+  for (const ArenaPart& part : parts) {
+    if (part.name.starts_with(prefix)) bytes += part.bytes;
+  }
+  return bytes;
 }
 
 double gib(size_t bytes) {
@@ -87,6 +96,14 @@ tl::unexpected<Error> refuse(const Model& model, const EngineOptions& options,
 
 }  // namespace
 
+size_t MemoryPlan::cache_bytes() const {
+  return sum_of(parts, "cache");
+}
+
+size_t MemoryPlan::logits_bytes() const {
+  return sum_of(parts, "logits");
+}
+
 // Runs twice: over a dry builder to learn the size, then over the arena.
 void Engine::lay_out(ArenaBuilder& arena) {
   runner_ = model_->bind(arena, *exec_,
@@ -101,13 +118,33 @@ void Engine::lay_out(ArenaBuilder& arena) {
 }
 
 Result<MemoryPlan> Engine::plan(const Model& model, const EngineOptions& wanted) {
-  VARVE_TRY(const EngineOptions options, checked(model, wanted));
-  Engine dry_engine;
+  VARVE_TRY(EngineOptions options, checked(model, wanted));
+  // A step never holds more tokens than a context has.
+  const int most = std::max(options.ctx_tokens, options.n_sessions);
+  if (options.chunk_tokens > 0) {
+    options.chunk_tokens = std::min(options.chunk_tokens, most);
+    return dry_run(model, options);
+  }
+  MemoryPlan plan;
+  for (int chunk = kMaxAutoChunk; chunk >= 1; chunk /= 2) {
+    options.chunk_tokens = std::min(chunk, most);
+    plan = dry_run(model, options);
+    if (plan.scratch_bytes() <= kMaxAutoScratchBytes) break;
+  }
+  return plan;
+}
+
+MemoryPlan Engine::dry_run(const Model& model, const EngineOptions& options) {
+  Engine engine;
   // Not owned: the dry engine does not outlive this call.
-  dry_engine.assemble(std::shared_ptr<const Model>(std::shared_ptr<void>(), &model), options);
+  engine.assemble(std::shared_ptr<const Model>(std::shared_ptr<void>(), &model), options);
   ArenaBuilder dry;
-  dry_engine.lay_out(dry);
-  return MemoryPlan{dry.parts(), dry.bytes(), model.mapped_bytes(), model.vector_bytes()};
+  engine.lay_out(dry);
+  return {.chunk_tokens = options.chunk_tokens,
+          .parts = dry.parts(),
+          .arena_bytes = dry.bytes(),
+          .weight_bytes = model.mapped_bytes(),
+          .vector_bytes = model.vector_bytes()};
 }
 
 void Engine::assemble(std::shared_ptr<const Model> model, const EngineOptions& options) {
@@ -124,9 +161,10 @@ void Engine::assemble(std::shared_ptr<const Model> model, const EngineOptions& o
 
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model,
                                                const EngineOptions& wanted) {
-  VARVE_TRY(const EngineOptions options, checked(*model, wanted));
+  VARVE_TRY(EngineOptions options, checked(*model, wanted));
   VARVE_TRY(MemoryPlan memory, plan(*model, options));
   if (!fits(memory)) return refuse(*model, options, memory);
+  options.chunk_tokens = memory.chunk_tokens;
 
   std::unique_ptr<Engine> engine(new Engine);
   engine->assemble(std::move(model), options);

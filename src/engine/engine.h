@@ -25,7 +25,7 @@ namespace varve {
 struct EngineOptions {
   int ctx_tokens = 4096;             // of each session, at most
   int n_sessions = 1;                // alive at once, at most kMaxLogitRows
-  int chunk_tokens = 256;            // of one step, over all sessions
+  int chunk_tokens = 0;              // of one step, over all sessions; 0: see kMaxAutoScratchBytes
   int n_threads = 0;                 // 0: one per usable core
   const Kernels* kernels = nullptr;  // null: the fastest
   Products products = Products::f32;
@@ -34,8 +34,18 @@ struct EngineOptions {
   int resume_interval_tokens = 4096;  // a resume point at every multiple of it
 };
 
+/// Where chunk_tokens is left open, it is the largest power of two up to 512 whose scratch stays
+/// within this.
+inline constexpr size_t kMaxAutoScratchBytes = size_t{200} << 20;
+
 /// Every byte that an engine takes, by part, found by a dry run of its own layout.
 struct MemoryPlan {
+  /// Of the arena: what grows with the context and with sequences; rows of logits; all else.
+  size_t cache_bytes() const;
+  size_t logits_bytes() const;
+  size_t scratch_bytes() const { return arena_bytes - cache_bytes() - logits_bytes(); }
+
+  int chunk_tokens = 0;  // as asked for, or as chosen
   std::vector<ArenaPart> parts;
   size_t arena_bytes = 0;   // sum of the parts
   size_t weight_bytes = 0;  // mapped files
@@ -141,6 +151,7 @@ class Engine {
   Engine() = default;
   void assemble(std::shared_ptr<const Model> model, const EngineOptions& options);
   void lay_out(ArenaBuilder& arena);
+  static MemoryPlan dry_run(const Model& model, const EngineOptions& options);
   Result<Session> adopt(Sequence sequence);
   int schedule();
   void postprocess();

@@ -71,7 +71,7 @@ TEST(Engine, RefusesOptionsOutOfRange) {
   const auto model = small_model();
   for (const EngineOptions& options :
        {EngineOptions{.resume_points = -1}, EngineOptions{.resume_interval_tokens = 0},
-        EngineOptions{.n_sessions = 0}, EngineOptions{.chunk_tokens = 0},
+        EngineOptions{.n_sessions = 0}, EngineOptions{.chunk_tokens = -1},
         EngineOptions{.ctx_tokens = 0}, EngineOptions{.ctx_tokens = 1 << 30}}) {
     const auto engine = Engine::create(model, options);
     ASSERT_FALSE(engine);
