@@ -170,6 +170,120 @@ TEST(Attend, RowFormatsAndProducts) {
   }
 }
 
+/// Whether `set` attends over stored rows as over f32 rows that hold what decode_row makes of them.
+void check_stored_rows(const Kernels& set, const RowShape& shape,
+                       const std::vector<AttendRow>& stored, const float* q) {
+  constexpr int kHeads = 3;
+  const auto dim = static_cast<size_t>(shape.dim);
+  const float sinks[kHeads] = {-std::numeric_limits<float>::infinity(), 0, 1};
+  std::vector<float> values(stored.size() * dim);
+  std::vector<AttendRow> decoded;
+  for (size_t k = 0; k < stored.size(); ++k) {
+    decode_row(stored[k].format, shape, stored[k].bytes, values.data() + k * dim);
+    decoded.push_back(
+        {reinterpret_cast<const std::byte*>(values.data() + k * dim), RowFormat::f32});
+  }
+  const auto attend = [&](const std::vector<AttendRow>& rows) {
+    std::vector<float> out(kHeads * dim);
+    set.attend({q, kHeads, shape.dim, shape.rope_dim, rows.data(), static_cast<int>(rows.size()),
+                0.2f, sinks, out.data(), Products::f32, workspace()});
+    return out;
+  };
+  const std::vector<float> got = attend(stored), want = attend(decoded);
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (std::isnan(want[i]) && std::isnan(got[i])) continue;
+    ASSERT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(want[i]))
+        << name(set) << ", " << row_format_name(stored.front().format) << ", element " << i
+        << " of " << shape.dim;
+  }
+}
+
+TEST(Attend, StoredRowsAreTheirValues) {
+  Rng rng(23);
+  for (const RowFormat format : {RowFormat::bf16, RowFormat::f16, RowFormat::native}) {
+    for (const int dim : kSizes) {
+      for (const int rope_dim : {0, dim / 8 * 2, dim / 2 * 2}) {
+        const RowShape shape{dim, rope_dim, false};
+        const GuardedBytes q = random_floats(rng, 3 * static_cast<size_t>(dim));
+        std::vector<GuardedBytes> memory;
+        std::vector<AttendRow> rows;
+        for (int k = 0; k < 67; ++k) {
+          const GuardedBytes values = random_floats(rng, static_cast<size_t>(dim));
+          memory.emplace_back(row_bytes(format, shape));
+          encode_row(format, shape, values.as<float>(), memory.back().as<std::byte>());
+          rows.push_back({memory.back().as<std::byte>(), format});
+        }
+        for (const Kernels* set : test_sets()) {
+          ASSERT_NO_FATAL_FAILURE(check_stored_rows(*set, shape, rows, q.as<float>()));
+        }
+      }
+    }
+  }
+}
+
+// One row under a query of zeros: the output of the head whose sink takes nothing is the row.
+TEST(Attend, EveryStoredValue) {
+  const auto check = [](RowFormat format, const RowShape& shape, const std::vector<uint8_t>& row) {
+    ASSERT_EQ(row.size(), row_bytes(format, shape));
+    const std::vector<float> q(3 * static_cast<size_t>(shape.dim));
+    const GuardedBytes bytes(row.size());
+    std::memcpy(bytes.as<std::byte>(), row.data(), row.size());
+    for (const Kernels* set : test_sets()) {
+      ASSERT_NO_FATAL_FAILURE(
+          check_stored_rows(*set, shape, {{bytes.as<std::byte>(), format}}, q.data()));
+    }
+  };
+  // Every code of e4m3 under every scale, but those whose product is no number: they would hide the
+  // others. The groups are full ones and a short one.
+  constexpr int kCodes = 254;
+  for (size_t first = 0; first < 256; ++first) {
+    std::vector<uint8_t> row, scales;
+    for (size_t g = 0; g < 4; ++g) {
+      scales.push_back(static_cast<uint8_t>(first + g < 255 ? first + g : first));
+    }
+    for (int code = 0; code < 256; ++code) {
+      if (code % 128 == 127) continue;
+      const float scale = f32_from_e8m0(scales[row.size() / 64]);
+      const auto byte = static_cast<uint8_t>(code);
+      row.push_back(std::isfinite(f32_from_e4m3(byte) * scale) ? byte : 0);
+    }
+    row.insert(row.end(), scales.begin(), scales.end());
+    row.resize(row_bytes(RowFormat::native, {kCodes, 0, false}));
+    ASSERT_NO_FATAL_FAILURE(check(RowFormat::native, {kCodes, 0, false}, row));
+  }
+  // The NaN codes, wherever they stand.
+  for (size_t i = 0; i < 100; ++i) {
+    std::vector<uint8_t> row(row_bytes(RowFormat::native, {100, 0, false}));
+    row[100] = row[101] = 127;
+    row[i] = i % 2 == 0 ? 0x7F : 0xFF;
+    ASSERT_NO_FATAL_FAILURE(check(RowFormat::native, {100, 0, false}, row));
+  }
+  // Every 16-bit value; those that are no number by themselves.
+  for (const RowFormat format : {RowFormat::bf16, RowFormat::f16}) {
+    const uint32_t exponent = format == RowFormat::bf16 ? 0x7F80 : 0x7C00;
+    std::vector<uint8_t> numbers;
+    for (uint32_t bits = 0; bits < 65536; ++bits) {
+      const std::vector<uint8_t> value = {static_cast<uint8_t>(bits),
+                                          static_cast<uint8_t>(bits >> 8)};
+      if ((bits & exponent) == exponent) {
+        if (bits % 16 == 1) {
+          ASSERT_NO_FATAL_FAILURE(check(format, {1, 0, false}, value));
+        }
+        continue;
+      }
+      numbers.insert(numbers.end(), value.begin(), value.end());
+      if (numbers.size() == 2 * size_t{kMaxHeadDim}) {
+        ASSERT_NO_FATAL_FAILURE(check(format, {kMaxHeadDim, 0, false}, numbers));
+        numbers.clear();
+      }
+    }
+    const auto left = static_cast<int>(numbers.size() / 2);
+    if (left > 0) {
+      ASSERT_NO_FATAL_FAILURE(check(format, {left, 0, false}, numbers));
+    }
+  }
+}
+
 // Exact integer dots: every set gives the same bits, however the keys are split.
 TEST(IndexScores, NativeKeysAreEqualInEverySet) {
   for (const int dim : {2, 23, 24, 32, 34, 128, 130, 192, 277, 512, kMaxHeadDim}) {

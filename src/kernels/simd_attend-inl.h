@@ -7,6 +7,7 @@
 #define VARVE_SIMD_ATTEND_INL_H
 #endif
 
+#include "kernels/simd_rows-inl.h"
 #include "kernels/simd_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -120,11 +121,6 @@ HWY_INLINE void attend_values_heads(const float* p, const float* shrink, int n_h
   }
 }
 
-/// to = from rounded to bf16.
-HWY_INLINE void round_inputs(const float* from, size_t n, float* to) {
-  for (size_t i = 0; i < n; ++i) to[i] = round_to_bf16(from[i]);
-}
-
 /// n_heads <= kChunkHeads heads. q is filled up to dim, a multiple of kLanes. `packed` has room for
 /// kAttendTile rows of dim; null where all rows are f32 and need no filling up.
 HWY_INLINE void attend_chunk(const AttendArgs& a, const float* q, int n_heads, const float* sinks,
@@ -141,12 +137,12 @@ HWY_INLINE void attend_chunk(const AttendArgs& a, const float* q, int n_heads, c
     const float* rows[kAttendTile];
     for (int k = 0; k < n_rows; ++k) {
       const AttendRow& stored = a.rows[begin + k];
-      if (packed == nullptr) {
+      if (stored.format == RowFormat::f32 && dim == head_dim) {
         rows[k] = reinterpret_cast<const float*>(stored.bytes);
         continue;
       }
       float* const to = packed + static_cast<size_t>(k) * dim;
-      decode_row(stored.format, {a.head_dim, a.rope_dim, false}, stored.bytes, to);
+      decode_attend_row(stored, {a.head_dim, a.rope_dim, false}, to);
       std::memset(to + head_dim, 0, (dim - head_dim) * sizeof(float));
       rows[k] = to;
     }
@@ -195,7 +191,7 @@ HWY_NOINLINE HWY_MAYBE_UNUSED void attend(const AttendArgs& a) {
       for (int i = 0; i < n; ++i) {
         float* const to = packed_q + static_cast<size_t>(i) * dim;
         copy_padded(q + static_cast<size_t>(i) * head_dim, head_dim, to);
-        if (a.products == Products::bf16) round_inputs(to, head_dim, to);
+        if (a.products == Products::bf16) round_inputs(to, dim, to);
       }
       q = packed_q;
     }

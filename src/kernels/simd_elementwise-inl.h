@@ -170,17 +170,10 @@ HWY_NOINLINE HWY_MAYBE_UNUSED void add(float* y, const float* x, int n) {
 }
 
 HWY_NOINLINE HWY_MAYBE_UNUSED void round_bf16(const float* x, size_t n, uint16_t* y) {
-  const hn::RebindToUnsigned<DF> du;
   const hn::Rebind<uint16_t, DF> d16;
-  const auto one = hn::Set(du, 1), half = hn::Set(du, 0x7FFF), quiet = hn::Set(du, 0x40);
   size_t i = 0;
   for (; i + kN <= n; i += kN) {
-    const VF value = load(x + i);
-    const auto bits = hn::BitCast(du, value);
-    const auto upper = hn::ShiftRight<16>(bits);
-    const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, half), hn::And(upper, one)));
-    const auto nan = hn::RebindMask(du, hn::IsNaN(value));
-    hn::StoreU(hn::TruncateTo(d16, hn::IfThenElse(nan, hn::Or(upper, quiet), rounded)), d16, y + i);
+    hn::StoreU(hn::TruncateTo(d16, bf16_bits(load(x + i))), d16, y + i);
   }
   for (; i < n; ++i) y[i] = bf16_from_f32(x[i]);
 }

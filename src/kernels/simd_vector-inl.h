@@ -121,6 +121,17 @@ HWY_INLINE float exp_one(float x) {
   return hn::GetLane(exp(set(x)));
 }
 
+/// As bf16_from_f32, in 32-bit lanes.
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<DF>> bf16_bits(VF value) {
+  const hn::RebindToUnsigned<DF> du;
+  const auto bits = hn::BitCast(du, value);
+  const auto upper = hn::ShiftRight<16>(bits);
+  const auto odd = hn::And(upper, hn::Set(du, 1));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(du, 0x7FFF)), odd));
+  const auto nan = hn::RebindMask(du, hn::IsNaN(value));
+  return hn::IfThenElse(nan, hn::Or(upper, hn::Set(du, 0x40)), rounded);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace varve
 HWY_AFTER_NAMESPACE();
