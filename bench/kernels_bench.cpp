@@ -190,10 +190,12 @@ void index_scores_native(benchmark::State& state, int run) {
   const size_t bytes = row_bytes(RowFormat::native, shape);
   std::vector<int8_t> q(kHeads * kDim);
   std::vector<float> q_scales(kHeads * index_groups(kDim));
+  std::vector<int32_t> q_sums(q_scales.size());
   const GuardedBytes values = random_floats(rng, kHeads * kDim);
   for (int h = 0; h < kHeads; ++h) {
     quantize_index_query(values.as<float>() + h * kDim, kDim, q.data() + h * kDim,
-                         q_scales.data() + h * index_groups(kDim));
+                         q_scales.data() + h * index_groups(kDim),
+                         q_sums.data() + h * index_groups(kDim));
   }
   const GuardedBytes weights = random_floats(rng, kHeads);
   const GuardedBytes keys(kKeys * bytes);
@@ -210,7 +212,7 @@ void index_scores_native(benchmark::State& state, int run) {
       for (int k = item * kItemKeys; k < (item + 1) * kItemKeys; k += run) {
         m.kernels->index_scores_native({q.data(), q_scales.data(), weights.as<float>(), kHeads,
                                         kDim, keys.as<std::byte>() + static_cast<size_t>(k) * bytes,
-                                        run, scores.data() + k});
+                                        run, scores.data() + k, q_sums.data()});
       }
     });
     benchmark::ClobberMemory();

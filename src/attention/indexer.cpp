@@ -1,58 +1,54 @@
 #include "attention/indexer.h"
 
 #include <algorithm>
-#include <bit>
-#include <functional>
 
 namespace varve {
 namespace {
 
-// Entries of one work item when few queries share many threads.
-constexpr int kKeyTile = 4096;
+// Keys of one tile: 68 KiB of native ones, which stay in a core's own caches for all queries.
+constexpr int kKeyTile = 1024;
 
-// Unsigned integers in the order of the floats; every NaN has a place of its own.
-uint32_t ordered(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value + 0.0f);  // -0 becomes +0: they are equal scores
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+size_t product(int a, int b) {
+  return static_cast<size_t>(a) * static_cast<size_t>(b);
 }
 
 }  // namespace
 
-int select_top_k(const float* scores, int n, int k, uint32_t* keys, int32_t* picks) {
-  if (n <= k) {
-    for (int i = 0; i < n; ++i) picks[i] = i;
-    return n;
-  }
-  std::transform(scores, scores + n, keys, ordered);
-  std::nth_element(keys, keys + (k - 1), keys + n, std::greater<>());
-  const uint32_t threshold = keys[k - 1];
-  const auto n_above = std::count_if(keys, keys + k, [&](uint32_t x) { return x > threshold; });
-  int n_ties = k - static_cast<int>(n_above);  // of the entries at the threshold, the first ones
-  int n_picks = 0;
-  for (int i = 0; i < n && n_picks < k; ++i) {
-    const uint32_t key = ordered(scores[i]);
-    if (key > threshold || (key == threshold && n_ties-- > 0)) picks[n_picks++] = i;
-  }
-  return n_picks;
-}
-
-void Indexer::lay_out(ArenaBuilder& arena, int n_threads, int max_entries, int max_tokens,
-                      int n_heads, int dim, RowFormat format) {
-  max_entries_ = static_cast<size_t>(max_entries);
-  const size_t n = static_cast<size_t>(n_threads) * max_entries_;
-  scores_ = arena.take<float>("index scores", n);
-  keys_ = arena.take<uint32_t>("index scores", n);
-  const size_t n_queries = format == RowFormat::native && max_entries > 0
-                               ? static_cast<size_t>(max_tokens) * static_cast<size_t>(n_heads)
-                               : 0;
+void Indexer::lay_out(ArenaBuilder& arena, int n_threads, int topk, int max_tokens, int n_heads,
+                      int dim, RowFormat format) {
+  topk_ = topk;
+  const auto threads = topk > 0 ? static_cast<size_t>(n_threads) : 0;
+  scores_ = arena.take<float>("index scores", threads * kKeyTile);
+  candidates_ = arena.take<uint64_t>("index scores", threads * kQueryTile * TopK::room(topk));
+  best_ = arena.take<TopK>("index scores", threads);
+  const size_t n_queries =
+      topk > 0 && format == RowFormat::native ? product(max_tokens, n_heads) : 0;
+  const auto groups = static_cast<size_t>(index_groups(dim));
   codes_ = arena.take<int8_t>("index queries", n_queries * static_cast<size_t>(index_padded(dim)));
-  code_scales_ =
-      arena.take<float>("index queries", n_queries * static_cast<size_t>(index_groups(dim)));
+  code_scales_ = arena.take<float>("index queries", n_queries * groups);
+  code_sums_ = arena.take<int32_t>("index queries", n_queries * groups);
 }
 
-// Scores entries [begin, end), whose keys lie in runs of one block each.
-void Indexer::score_range(Exec& exec, const IndexQuery& query, const Segment& segment, int layer,
-                          int t, int begin, int end, float* scores, int thread) {
+void Indexer::prepare_queries(Exec& exec, const IndexQuery& query, const Segment& segment,
+                              bool native) {
+  const auto padded = static_cast<size_t>(index_padded(query.dim));
+  const auto groups = static_cast<size_t>(index_groups(query.dim));
+  exec.parallel(segment.n * query.n_heads, [&](int item, int) {
+    const auto row = static_cast<size_t>(item);
+    float* const q = query.q + row * static_cast<size_t>(query.dim);
+    if (native) {
+      quantize_index_query(q, query.dim, codes_ + row * padded, code_scales_ + row * groups,
+                           code_sums_ + row * groups);
+    } else if (exec.products() == Products::bf16) {
+      for (int d = 0; d < query.dim; ++d) q[d] = round_to_bf16(q[d]);
+    }
+  });
+}
+
+// The thread's scores[w - begin] of entries w in [begin, end), at most kKeyTile of them, whose keys
+// lie in runs of one block each.
+void Indexer::score_keys(Exec& exec, const IndexQuery& query, const Segment& segment, int layer,
+                         int t, int begin, int end, int thread) {
   const CacheLayout& layout = segment.sequence->layout();
   const RowFormat format = layout.formats.index;
   const RowShape shape = layout.shape.layers[static_cast<size_t>(layer)].index_row();
@@ -60,7 +56,9 @@ void Indexer::score_range(Exec& exec, const IndexQuery& query, const Segment& se
   const int run = kBlockTokens / query.ratio;
   const auto row = static_cast<size_t>(t);
   const auto n_heads = static_cast<size_t>(query.n_heads);
+  const auto groups = static_cast<size_t>(index_groups(query.dim));
   const float* const weights = query.weights + row * n_heads;
+  float* const scores = scores_ + static_cast<size_t>(thread) * kKeyTile;
   for (int w = begin; w < end;) {
     const int stop = std::min(end, (w / run + 1) * run);
     const std::byte* const keys = segment.sequence->index_key(layer, w);
@@ -68,13 +66,14 @@ void Indexer::score_range(Exec& exec, const IndexQuery& query, const Segment& se
     if (format == RowFormat::native) {
       exec.ops().index_scores_native(
           {.q = codes_ + row * n_heads * static_cast<size_t>(index_padded(query.dim)),
-           .q_scales = code_scales_ + row * n_heads * static_cast<size_t>(index_groups(query.dim)),
+           .q_scales = code_scales_ + row * n_heads * groups,
            .weights = weights,
            .n_heads = query.n_heads,
            .dim = query.dim,
            .keys = keys,
            .n_keys = n_keys,
-           .scores = scores + w});
+           .scores = scores + (w - begin),
+           .q_sums = code_sums_ + row * n_heads * groups});
     } else {
       const auto* values = reinterpret_cast<const float*>(keys);
       if (format != RowFormat::f32) {
@@ -86,54 +85,80 @@ void Indexer::score_range(Exec& exec, const IndexQuery& query, const Segment& se
         values = decoded;
       }
       exec.ops().index_scores({query.q + row * n_heads * static_cast<size_t>(query.dim), weights,
-                               query.n_heads, query.dim, values, n_keys, scores + w});
+                               query.n_heads, query.dim, values, n_keys, scores + (w - begin)});
     }
     w = stop;
   }
 }
 
+void Indexer::start(TopK& best, int topk, int thread, int slot) {
+  best.start(topk, candidates_ + (product(thread, kQueryTile) + static_cast<size_t>(slot)) *
+                                     TopK::room(topk_));
+}
+
+// Queries [first, first + n), n <= kQueryTile, on this thread: each tile of keys meets all of them.
+void Indexer::pick_tile(Exec& exec, const IndexQuery& query, const Segment& segment, int layer,
+                        int first, int n, int thread, int32_t* picks, int32_t* counts) {
+  const auto n_visible = [&](int t) { return (segment.start + t + 1) / query.ratio; };
+  const float* const scores = scores_ + static_cast<size_t>(thread) * kKeyTile;
+  TopK best[kQueryTile];
+  for (int i = 0; i < n; ++i) start(best[i], query.topk, thread, i);
+  for (int begin = 0; begin < n_visible(first + n - 1); begin += kKeyTile) {
+    for (int i = 0; i < n; ++i) {
+      const int end = std::min(begin + kKeyTile, n_visible(first + i));
+      if (end <= begin) continue;
+      score_keys(exec, query, segment, layer, first + i, begin, end, thread);
+      best[i].add(scores, end - begin, begin);
+    }
+  }
+  for (int i = 0; i < n; ++i) {
+    counts[first + i] = best[i].finish(picks + product(first + i, query.topk));
+  }
+}
+
+// Query t on all threads, which share the keys.
+void Indexer::pick_one(Exec& exec, const IndexQuery& query, const Segment& segment, int layer,
+                       int t, int32_t* picks, int32_t* counts) {
+  const int n_visible = (segment.start + t + 1) / query.ratio;
+  const int n_threads = exec.pool().n_threads();
+  for (int thread = 0; thread < n_threads; ++thread) start(best_[thread], query.topk, thread, 0);
+  exec.parallel((n_visible + kKeyTile - 1) / kKeyTile, [&](int tile, int thread) {
+    const int begin = tile * kKeyTile;
+    const int end = std::min(begin + kKeyTile, n_visible);
+    score_keys(exec, query, segment, layer, t, begin, end, thread);
+    best_[thread].add(scores_ + static_cast<size_t>(thread) * kKeyTile, end - begin, begin);
+  });
+  for (int thread = 1; thread < n_threads; ++thread) best_[0].merge(best_[thread]);
+  counts[t] = best_[0].finish(picks + product(t, query.topk));
+}
+
 void Indexer::pick(Exec& exec, const IndexQuery& query, const Segment& segment, int layer,
                    int32_t* picks, int32_t* counts) {
-  const auto n_visible = [&](int t) { return (segment.start + t + 1) / query.ratio; };
-  const auto select = [&](int t, int row) {
-    counts[t] = select_top_k(scores(row), n_visible(t), query.topk, keys(row),
-                             picks + static_cast<size_t>(t) * static_cast<size_t>(query.topk));
-  };
   // While all entries are picked, nothing needs a score.
-  if (n_visible(segment.n - 1) <= query.topk) {
-    for (int t = 0; t < segment.n; ++t) select(t, 0);
+  int first = 0;
+  for (; first < segment.n; ++first) {
+    const int n_visible = (segment.start + first + 1) / query.ratio;
+    if (n_visible > query.topk) break;
+    for (int w = 0; w < n_visible; ++w)
+      picks[product(first, query.topk) + static_cast<size_t>(w)] = w;
+    counts[first] = n_visible;
+  }
+  if (first == segment.n) return;
+  prepare_queries(exec, query, segment,
+                  segment.sequence->layout().formats.index == RowFormat::native);
+  const int n = segment.n - first;
+  const int n_threads = exec.pool().n_threads();
+  if (n < 2 * n_threads) {
+    for (int t = first; t < segment.n; ++t) pick_one(exec, query, segment, layer, t, picks, counts);
     return;
   }
-  const bool native = segment.sequence->layout().formats.index == RowFormat::native;
-  exec.parallel(segment.n * query.n_heads, [&](int item, int) {
-    const auto row = static_cast<size_t>(item);
-    float* const q = query.q + row * static_cast<size_t>(query.dim);
-    if (native) {
-      quantize_index_query(q, query.dim,
-                           codes_ + row * static_cast<size_t>(index_padded(query.dim)),
-                           code_scales_ + row * static_cast<size_t>(index_groups(query.dim)));
-    } else if (exec.products() == Products::bf16) {
-      for (int d = 0; d < query.dim; ++d) q[d] = round_to_bf16(q[d]);
-    }
+  // At least four items a thread.
+  const int tile = std::clamp(n / (4 * n_threads), 1, kQueryTile);
+  exec.parallel((n + tile - 1) / tile, [&](int item, int thread) {
+    const int begin = first + item * tile;
+    pick_tile(exec, query, segment, layer, begin, std::min(tile, segment.n - begin), thread, picks,
+              counts);
   });
-  if (segment.n > exec.pool().n_threads()) {
-    exec.parallel(segment.n, [&](int t, int thread) {
-      if (n_visible(t) > query.topk) {
-        score_range(exec, query, segment, layer, t, 0, n_visible(t), scores(thread), thread);
-      }
-      select(t, thread);
-    });
-    return;
-  }
-  // Few queries (decode): the keys are what there is to split.
-  const int n_tiles = (n_visible(segment.n - 1) + kKeyTile - 1) / kKeyTile;
-  exec.parallel(segment.n * n_tiles, [&](int item, int thread) {
-    const int t = item / n_tiles;
-    const int begin = item % n_tiles * kKeyTile;
-    score_range(exec, query, segment, layer, t, begin, std::min(begin + kKeyTile, n_visible(t)),
-                scores(t), thread);
-  });
-  exec.parallel(segment.n, [&](int t, int) { select(t, t); });
 }
 
 }  // namespace varve

@@ -4,14 +4,11 @@
 #include <cstdint>
 
 #include "attention/segment.h"
+#include "attention/top_k.h"
 #include "base/arena.h"
 #include "kernels/exec.h"
 
 namespace varve {
-
-/// The k best of scores[0, n): indices ascending, min(k, n) of them; equal scores go to the lower
-/// index. `keys` is room for n values. Returns how many.
-int select_top_k(const float* scores, int n, int k, uint32_t* keys, int32_t* picks);
 
 /// One layer's indexer over one segment.
 struct IndexQuery {
@@ -25,27 +22,35 @@ struct IndexQuery {
 
 class Indexer {
  public:
-  /// Room for one row of scores a thread, each of max_entries, and for the quantized form of
-  /// max_tokens queries where index keys are native.
-  void lay_out(ArenaBuilder& arena, int n_threads, int max_entries, int max_tokens, int n_heads,
-               int dim, RowFormat format);
+  /// Room for each thread's candidates and a tile of scores, and for the quantized form of
+  /// max_tokens queries where index keys are native. topk 0: no layer has an indexer.
+  void lay_out(ArenaBuilder& arena, int n_threads, int topk, int max_tokens, int n_heads, int dim,
+               RowFormat format);
 
   /// picks[t, 0..counts[t]) for each of the segment's rows t; rows of picks are `topk` apart.
   void pick(Exec& exec, const IndexQuery& query, const Segment& segment, int layer, int32_t* picks,
             int32_t* counts);
 
  private:
-  void score_range(Exec& exec, const IndexQuery& query, const Segment& segment, int layer, int t,
-                   int begin, int end, float* scores, int thread);
+  // Queries that meet a tile of keys while it is in the caches.
+  static constexpr int kQueryTile = 8;
 
-  float* scores(int row) { return scores_ + static_cast<size_t>(row) * max_entries_; }
-  uint32_t* keys(int row) { return keys_ + static_cast<size_t>(row) * max_entries_; }
+  void prepare_queries(Exec& exec, const IndexQuery& query, const Segment& segment, bool native);
+  void score_keys(Exec& exec, const IndexQuery& query, const Segment& segment, int layer, int t,
+                  int begin, int end, int thread);
+  void pick_tile(Exec& exec, const IndexQuery& query, const Segment& segment, int layer, int first,
+                 int n, int thread, int32_t* picks, int32_t* counts);
+  void pick_one(Exec& exec, const IndexQuery& query, const Segment& segment, int layer, int t,
+                int32_t* picks, int32_t* counts);
+  void start(TopK& best, int topk, int thread, int slot);
 
-  size_t max_entries_ = 0;
-  float* scores_ = nullptr;
-  uint32_t* keys_ = nullptr;
-  int8_t* codes_ = nullptr;       // [max_tokens, n_heads, index_padded(dim)]
-  float* code_scales_ = nullptr;  // [max_tokens, n_heads, index_groups(dim)]
+  int topk_ = 0;
+  float* scores_ = nullptr;         // [n_threads, kKeyTile]
+  uint64_t* candidates_ = nullptr;  // [n_threads, kQueryTile, TopK::room(topk)]
+  TopK* best_ = nullptr;            // [n_threads]
+  int8_t* codes_ = nullptr;         // [max_tokens, n_heads, index_padded(dim)]
+  float* code_scales_ = nullptr;    // [max_tokens, n_heads, index_groups(dim)]
+  int32_t* code_sums_ = nullptr;    // [max_tokens, n_heads, index_groups(dim)]
 };
 
 }  // namespace varve

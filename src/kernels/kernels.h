@@ -100,7 +100,8 @@ struct IndexScoresNativeArgs {
   int dim;
   const std::byte* keys;  // [n_keys], row_bytes apart
   int n_keys;
-  float* scores;  // [n_keys]
+  float* scores;          // [n_keys]
+  const int32_t* q_sums;  // [n_heads, index_groups(dim)]: sums of a group's codes
 };
 
 /// Compressor (spec 5): out[d] = sum over slots of softmax(score[., d])[slot] * kv[slot, d], each

@@ -307,15 +307,16 @@ TEST(IndexScores, NativeKeysAreEqualInEverySet) {
     const auto groups = static_cast<size_t>(index_groups(dim));
     std::vector<int8_t> q(kHeads * padded);
     std::vector<float> scales(kHeads * groups);
+    std::vector<int32_t> sums(kHeads * groups);
     for (size_t h = 0; h < kHeads; ++h) {
       const GuardedBytes values = random_floats(rng, static_cast<size_t>(dim));
       quantize_index_query(values.as<float>(), dim, q.data() + h * padded,
-                           scales.data() + h * groups);
+                           scales.data() + h * groups, sums.data() + h * groups);
     }
     const auto score = [&](const Kernels& set, int begin, int end, float* out) {
       set.index_scores_native({q.data(), scales.data(), weights.as<float>(), kHeads, dim,
                                keys.as<std::byte>() + static_cast<size_t>(begin) * bytes,
-                               end - begin, out + begin});
+                               end - begin, out + begin, sums.data()});
     };
     std::vector<float> want(kKeys);
     score(ref_kernels(), 0, kKeys, want.data());

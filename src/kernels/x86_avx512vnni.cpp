@@ -3,6 +3,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "kernels/x86_avx512-inl.h"
 
@@ -16,21 +17,20 @@ namespace {
 constexpr size_t kLanes = 16;
 constexpr size_t kVectors = 2;
 constexpr size_t kTileKeys = kVectors * kLanes;
-// Heads that meet a tile side by side; with two vectors of keys that makes eight sums, which hide
-// the latency of the instruction.
-constexpr int kHeads = 4;
+// Heads that meet a tile side by side: with two vectors of keys that makes as many sums as leave
+// registers for the rest.
+constexpr size_t kHeads = 6;
 constexpr size_t kMaxGroups = kMaxHeadDim / kE2m1Group;
 constexpr size_t kGroupQuads = kE2m1Group / 4;  // steps of four dimensions
 constexpr size_t kGroupBytes = kE2m1Group / 2;
 constexpr size_t kChunkGroups = 64 / kGroupBytes;  // in 64 bytes of a row
 
-// The instruction wants one side unsigned. Queries, -12 to 12, become q + 128; what that adds to a
-// group's dot, 128 times the sum of the key's codes, is taken off where the sum starts.
-constexpr char kQueryOffset = static_cast<char>(0x80);
+// The instruction wants one side unsigned. Codes of keys, -12 to 12, become code + 16; what that
+// adds to a group's dot, 16 times the sum of the query's codes, is taken off where the sum starts.
+constexpr unsigned kKeyOffsetBits = 4;
 
 struct Tile {
-  alignas(64) int8_t codes[kMaxGroups * kGroupQuads][kTileKeys][4];  // [quad][key][dim % 4]
-  alignas(64) int32_t start[kMaxGroups][kTileKeys];                  // -128 * sum of the group
+  alignas(64) uint8_t codes[kMaxGroups * kGroupQuads][kTileKeys][4];  // [quad][key][dim % 4]
   alignas(64) float scales[kMaxGroups][kTileKeys];
 };
 
@@ -61,9 +61,10 @@ VARVE_INLINE __m512 scales_of(__m512i bytes) {
 /// One vector of keys, v of the tile.
 VARVE_INLINE void unpack_keys(const uint8_t* const* keys, size_t n_bytes, size_t n_groups, size_t v,
                               Tile& tile) {
-  // Twice the e2m1 values; the lookup takes six bits, of which the upper two do not matter.
+  // Twice the e2m1 values, plus the offset; the lookup takes six bits, of which the upper two do
+  // not matter.
   const __m512i table = _mm512_broadcast_i32x4(
-      _mm_setr_epi8(0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12));
+      _mm_setr_epi8(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4));
   // Each byte of a double word (four bytes of one key) that starts at these bits.
   const __m512i low = _mm512_set1_epi64(0x2C2824200C080400);
   const __m512i high = _mm512_set1_epi64(0x3C3834301C181410);
@@ -78,15 +79,12 @@ VARVE_INLINE void unpack_keys(const uint8_t* const* keys, size_t n_bytes, size_t
     const __m512i scale_bytes = load_scale_bytes(keys, n_bytes + g0, n_here);
     for (size_t i = 0; i < n_here; ++i) {
       const size_t g = g0 + i;
-      __m512i sum = _mm512_setzero_si512();
       for (size_t j = 0; j < kGroupQuads; ++j) {
         const __m512i nibbles =
             _mm512_multishift_epi64_epi8(j % 2 == 0 ? low : high, words[(i * kGroupQuads + j) / 2]);
         const __m512i codes = _mm512_permutexvar_epi8(nibbles, table);
-        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(kQueryOffset), codes);
         _mm512_store_si512(tile.codes[g * kGroupQuads + j][v * kLanes], codes);
       }
-      _mm512_store_si512(tile.start[g] + v * kLanes, _mm512_sub_epi32(_mm512_setzero_si512(), sum));
       const __m512i byte = _mm512_and_si512(
           _mm512_srl_epi32(scale_bytes, _mm_cvtsi32_si128(static_cast<int>(8 * i))),
           _mm512_set1_epi32(255));
@@ -96,9 +94,10 @@ VARVE_INLINE void unpack_keys(const uint8_t* const* keys, size_t n_bytes, size_t
 }
 
 /// Adds H heads to the tile's scores.
-template <int H>
-VARVE_TARGET void score_heads(const int8_t* q, const float* q_scales, const float* weights,
-                              size_t n_groups, const Tile& tile, __m512* scores) {
+template <size_t H>
+VARVE_TARGET void score_heads(const int8_t* q, const float* q_scales, const int32_t* q_sums,
+                              const float* weights, size_t n_groups, const Tile& tile,
+                              __m512* scores) {
   const size_t padded = n_groups * kE2m1Group;
   __m512 s[H][kVectors];
   for (auto& head : s) {
@@ -106,9 +105,11 @@ VARVE_TARGET void score_heads(const int8_t* q, const float* q_scales, const floa
   }
   for (size_t g = 0; g < n_groups; ++g) {
     __m512i sum[H][kVectors];
-    for (size_t v = 0; v < kVectors; ++v) {
-      const __m512i start = _mm512_load_si512(tile.start[g] + v * kLanes);
-      for (auto& head : sum) head[v] = start;
+    for (size_t h = 0; h < H; ++h) {
+      const __m512i offset =
+          _mm512_slli_epi32(_mm512_set1_epi32(q_sums[h * n_groups + g]), kKeyOffsetBits);
+      const __m512i start = _mm512_sub_epi32(_mm512_setzero_si512(), offset);
+      for (auto& lanes : sum[h]) lanes = start;
     }
     const size_t first = g * kGroupQuads;
 #pragma GCC unroll 8
@@ -122,10 +123,9 @@ VARVE_TARGET void score_heads(const int8_t* q, const float* q_scales, const floa
       for (size_t h = 0; h < H; ++h) {
         int quad;
         std::memcpy(&quad, q + h * padded + 4 * j, sizeof quad);
-        const __m512i value =
-            _mm512_xor_si512(_mm512_set1_epi32(quad), _mm512_set1_epi8(kQueryOffset));
+        const __m512i value = _mm512_set1_epi32(quad);
         for (size_t v = 0; v < kVectors; ++v) {
-          sum[h][v] = _mm512_dpbusd_epi32(sum[h][v], value, codes[v]);
+          sum[h][v] = _mm512_dpbusd_epi32(sum[h][v], codes[v], value);
         }
       }
     }
@@ -146,6 +146,12 @@ VARVE_TARGET void score_heads(const int8_t* q, const float* q_scales, const floa
   }
 }
 
+using ScoreFunction = void(const int8_t* q, const float* q_scales, const int32_t* q_sums,
+                           const float* weights, size_t n_groups, const Tile& tile, __m512* scores);
+constexpr ScoreFunction* kScoreHeads[] = {score_heads<1>, score_heads<2>, score_heads<3>,
+                                          score_heads<4>, score_heads<5>, score_heads<6>};
+static_assert(std::size(kScoreHeads) == kHeads);
+
 VARVE_TARGET void index_scores_native(const IndexScoresNativeArgs& a) {
   const size_t stride = row_bytes(RowFormat::native, {a.dim, 0, true});
   const auto n_groups = static_cast<size_t>(index_groups(a.dim));
@@ -162,23 +168,10 @@ VARVE_TARGET void index_scores_native(const IndexScoresNativeArgs& a) {
       unpack_keys(keys + v * kLanes, n_bytes, n_groups, v, tile);
     }
     __m512 scores[kVectors] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    for (int h = 0; h < a.n_heads; h += kHeads) {
-      const int8_t* const q = a.q + static_cast<size_t>(h) * n_groups * kE2m1Group;
-      const float* const q_scales = a.q_scales + static_cast<size_t>(h) * n_groups;
-      switch (a.n_heads - h) {
-        case 1:
-          score_heads<1>(q, q_scales, a.weights + h, n_groups, tile, scores);
-          break;
-        case 2:
-          score_heads<2>(q, q_scales, a.weights + h, n_groups, tile, scores);
-          break;
-        case 3:
-          score_heads<3>(q, q_scales, a.weights + h, n_groups, tile, scores);
-          break;
-        default:
-          score_heads<kHeads>(q, q_scales, a.weights + h, n_groups, tile, scores);
-          break;
-      }
+    for (size_t h = 0; h < static_cast<size_t>(a.n_heads); h += kHeads) {
+      const size_t n_heads = std::min(kHeads, static_cast<size_t>(a.n_heads) - h);
+      kScoreHeads[n_heads - 1](a.q + h * n_groups * kE2m1Group, a.q_scales + h * n_groups,
+                               a.q_sums + h * n_groups, a.weights + h, n_groups, tile, scores);
     }
     alignas(64) float out[kTileKeys];
     for (size_t v = 0; v < kVectors; ++v) _mm512_store_ps(out + v * kLanes, scores[v]);

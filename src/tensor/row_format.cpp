@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "tensor/codecs.h"
@@ -234,13 +235,15 @@ void hadamard(float* values, int dim) {
   }
 }
 
-void quantize_index_query(const float* values, int dim, int8_t* codes, float* scales) {
+void quantize_index_query(const float* values, int dim, int8_t* codes, float* scales,
+                          int32_t* sums) {
   std::array<uint8_t, kMaxIndexDim> nibbles;
   std::array<uint8_t, kMaxIndexDim / kE2m1Group> exponents;
   quantize_e2m1(values, dim, nibbles.data(), exponents.data());
   for (int i = 0; i < index_padded(dim); ++i) codes[i] = twice(nibbles[static_cast<size_t>(i)]);
   for (int g = 0; g < index_groups(dim); ++g) {
     scales[g] = 0.25f * f32_from_e8m0(exponents[static_cast<size_t>(g)]);
+    sums[g] = std::accumulate(codes + g * kE2m1Group, codes + (g + 1) * kE2m1Group, 0);
   }
 }
 

@@ -68,8 +68,10 @@ constexpr int index_padded(int dim) {
 /// An index query the way native keys are stored: Hadamard, then e2m1. codes [index_padded(dim)]
 /// are twice the e2m1 values (whole numbers from -12 to 12, 0 in the padding); scales
 /// [index_groups(dim)] are a quarter of the groups' scales, so that
-///   q . k = sum over groups of scales[g] * key_scale[g] * (codes_g . key_codes_g).
-void quantize_index_query(const float* values, int dim, int8_t* codes, float* scales);
+///   q . k = sum over groups of scales[g] * key_scale[g] * (codes_g . key_codes_g);
+/// sums [index_groups(dim)] are those of each group's codes.
+void quantize_index_query(const float* values, int dim, int8_t* codes, float* scales,
+                          int32_t* sums);
 
 /// Codes of a native index key, as above, and its scales (whole, not a quarter).
 void decode_index_key(const std::byte* row, int dim, int8_t* codes, float* scales);

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "base/rng.h"
@@ -113,9 +114,14 @@ TEST(RowFormat, IndexQueriesAndKeysAreQuantizedAlike) {
     const auto padded = static_cast<size_t>(index_padded(dim));
     std::vector<int8_t> q(padded), k(padded);
     std::vector<float> q_scale(static_cast<size_t>(index_groups(dim))), k_scale(q_scale.size());
-    quantize_index_query(values.data(), dim, q.data(), q_scale.data());
+    std::vector<int32_t> q_sum(q_scale.size());
+    quantize_index_query(values.data(), dim, q.data(), q_scale.data(), q_sum.data());
     decode_index_key(row.data(), dim, k.data(), k_scale.data());
     EXPECT_EQ(q, k);
+    for (size_t g = 0; g < q_sum.size(); ++g) {
+      EXPECT_EQ(q_sum[g], std::accumulate(q.begin() + static_cast<std::ptrdiff_t>(32 * g),
+                                          q.begin() + static_cast<std::ptrdiff_t>(32 * g + 32), 0));
+    }
     double by_codes = 0, by_values = 0;
     for (size_t i = 0; i < padded; ++i) {
       by_codes += q[i] * k[i] * static_cast<double>(q_scale[i / 32]) * k_scale[i / 32];

@@ -23,13 +23,13 @@ ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exe
       exec_(exec),
       formats_(options.formats),
       scratch_(arena, model.config(), options) {
-  int max_entries = 0;      // that one query may see without picking
-  int max_csa_entries = 0;  // that one indexer scores
+  int max_entries = 0;  // that one query attends to
+  bool has_indexer = false;
   for (const LayerConfig& layer : config_.layers) {
     if (layer.attention == LayerKind::swa) continue;
     const int entries = options.ctx_tokens / layer.ratio;
-    if (layer.attention == LayerKind::csa) max_csa_entries = std::max(max_csa_entries, entries);
     const bool picks = layer.attention == LayerKind::csa;
+    has_indexer |= picks;
     max_entries = std::max(max_entries, picks ? std::min(config_.index_topk, entries) : entries);
   }
   // The most inputs that one call of linear() takes: streams, heads, or the pairs of experts.
@@ -45,8 +45,9 @@ ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exe
                          pairs * wide(config_.moe_dim, std::max(1, config_.n_shared_experts)),
                          wide(kMaxLogitRows, config_.hidden_size)}));
   attention_.lay_out(arena, exec.pool().n_threads(), config_.window + max_entries);
-  indexer_.lay_out(arena, exec.pool().n_threads(), max_csa_entries, options.max_tokens,
-                   config_.index_n_heads, config_.index_head_dim, formats_.index);
+  indexer_.lay_out(arena, exec.pool().n_threads(), has_indexer ? config_.index_topk : 0,
+                   options.max_tokens, config_.index_n_heads, config_.index_head_dim,
+                   formats_.index);
 }
 
 void ForwardPass::forward(const Batch& batch) {
