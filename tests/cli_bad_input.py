@@ -222,6 +222,16 @@ class BadInput(unittest.TestCase):
     def test_context_beyond_the_model(self):
         self.refused(USAGE, "run", TINY, "-p", "And", "--ctx", 2_000_000, words=("--ctx 2000000",))
 
+    def test_a_budget_that_is_too_small(self):
+        flags = ("run", TINY, "-p", "And", "--ctx", 65536, "--threads", 2)
+        self.refused(USAGE, *flags, "--kv-memory", 1, words=("--ctx 65536 needs", "allows 1 (1 B)"))
+        self.refused(USAGE, *flags, "--kv-memory", "8MiB", words=(
+            "--ctx 65536 needs", "--kv-memory allows 8388608 (8.00 MiB); --ctx ", " would fit"))
+        self.refused(USAGE, *flags, "--kv-memory", "16M", "--kv", "all=f32", words=(
+            "bytes (", "--kv-memory allows 16777216", " or --kv all=native would fit"))
+        self.refused(USAGE, *flags, "--kv-memory", "16M", "--chunk", 2048, words=(
+            "--ctx ", " or --chunk "))
+
     # ---- arguments
 
     def test_flags(self):
@@ -232,6 +242,17 @@ class BadInput(unittest.TestCase):
                 ("run", TINY, "-p", "And", "--threads", -1),
                 ("run", TINY, "-p", "And", "--threads", 100000),
                 ("run", TINY, "-p", "And", "--chunk", 0),
+                ("run", TINY, "-p", "And", "--chunk", -1),
+                ("run", TINY, "-p", "And", "--chunk", 65537),
+                ("run", TINY, "-p", "And", "--kv-memory", ""),
+                ("run", TINY, "-p", "And", "--kv-memory", 0),
+                ("run", TINY, "-p", "And", "--kv-memory", "-1"),
+                ("run", TINY, "-p", "And", "--kv-memory", "much"),
+                ("run", TINY, "-p", "And", "--kv-memory", "G"),
+                ("run", TINY, "-p", "And", "--kv-memory", "8 G"),
+                ("run", TINY, "-p", "And", "--kv-memory", "8TB"),
+                ("run", TINY, "-p", "And", "--kv-memory", "99999999999G"),
+                ("run", TINY, "-p", "And", "--kv-memory", "99999999999999999999"),
                 ("run", TINY, "-p", "And", "--ctx", -5),
                 ("run", TINY, "-p", "And", "--ctx", 1),
                 ("run", TINY, "-p", "And", "--temp", -1),

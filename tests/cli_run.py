@@ -122,6 +122,19 @@ class Run(unittest.TestCase):
                     self.assertEqual(out["text"], want["text"])
                     self.assertEqual(out["threads"], threads)
 
+    def test_a_budget_is_kept_and_changes_no_token(self):
+        flags = ("recall", "--ctx", 65536, "--threads", 2)
+        want = self.greedy(*flags)
+        budget = want["arena_bytes"] - 1
+        for text in (budget, "12M", "12MiB", f"{12 << 10}K", f"{12 << 10}KiB"):
+            out = self.greedy(*flags, "--kv-memory", text)
+            self.assertLessEqual(out["arena_bytes"], budget if text == budget else 12 * MIB)
+            self.assertLess(out["chunk_tokens"], want["chunk_tokens"])
+            self.assertEqual(out["ids"], want["ids"])
+        for text in ("auto", want["arena_bytes"], "1G", "1GiB"):
+            out = self.greedy(*flags, "--kv-memory", text)
+            self.assertEqual(out["arena_bytes"], want["arena_bytes"])
+
     def test_json_schema(self):
         out = self.greedy("scripture")
         kinds = {"schema": str, "text": str, "ids": list, "stop_reason": str, "prompt_tokens": int,

@@ -1,8 +1,10 @@
 #include "base/memory.h"
 
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <fstream>
 #include <limits>
@@ -94,6 +96,16 @@ size_t address_space_left_bytes() {
 
 size_t peak_resident_bytes() {
   return proc_kib("/proc/self/status", "VmHWM:", 0);
+}
+
+std::string human_bytes(double bytes) {
+  constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  while (bytes >= 1024 && unit + 1 < kUnits.size()) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.2f} {}", bytes, kUnits[unit]);
 }
 
 }  // namespace varve

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 namespace varve {
 
@@ -15,5 +16,8 @@ size_t address_space_left_bytes();
 
 /// Peak resident set of this process so far, in bytes (VmHWM).
 size_t peak_resident_bytes();
+
+/// "1.50 GiB"
+std::string human_bytes(double bytes);
 
 }  // namespace varve

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <limits>
 #include <numeric>
 #include <span>
 
@@ -42,10 +44,34 @@ Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
   return {};
 }
 
+// A number of bytes with a unit, in powers of 1024; 0 for "auto".
+Result<size_t> parse_budget(const std::string& text) {
+  if (text == "auto") return 0;
+  const auto wrong = [&] {
+    return usage_error("--kv-memory {}: expected 'auto' or bytes, e.g. 8GiB, 512M or 1000000",
+                       text);
+  };
+  size_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || number == 0) return wrong();
+  const std::string_view unit(rest, static_cast<size_t>(end - rest));
+  constexpr std::array<std::array<std::string_view, 2>, 4> kUnits = {
+      {{"", "B"}, {"K", "KiB"}, {"M", "MiB"}, {"G", "GiB"}}};
+  for (size_t power = 0; power < kUnits.size(); ++power) {
+    if (std::find(kUnits[power].begin(), kUnits[power].end(), unit) == kUnits[power].end()) {
+      continue;
+    }
+    if (number > std::numeric_limits<size_t>::max() >> (10 * power)) return wrong();
+    return number << (10 * power);
+  }
+  return wrong();
+}
+
 }  // namespace
 
 std::string describe_formats(const PoolFormats& f) {
-  if (f.window == f.csa && f.csa == f.hca && f.hca == f.index) {
+  if (f == PoolFormats::all(f.window)) {
     return fmt::format("{} rows", row_format_name(f.window));
   }
   return fmt::format("window {}, csa {}, hca {}, index {}", row_format_name(f.window),
@@ -61,6 +87,11 @@ void EngineFlags::add_to(CLI::App& verb) {
                   fmt::format("Tokens read in one step of prefill; default: up to 512, as many\n"
                               "as keep scratch within {} MiB",
                               kMaxAutoScratchBytes >> 20));
+  verb.add_option("--kv-memory", kv_memory,
+                  "Budget of cache, scratch and logits: bytes, or with K M G\n"
+                  "(KiB MiB GiB, of 1024); 'auto': what the job needs, if the\n"
+                  "machine has it")
+      ->capture_default_str();
   verb.add_option("--numerics", numerics,
                   "'native': rows as in production (FP8, FP4 index) and bf16\n"
                   "products; 'reference': f32 rows and f32 products")
@@ -94,18 +125,9 @@ Result<EngineOptions> EngineFlags::options() const {
   options.n_threads = threads;
   if (chunk && *chunk < 1) return usage_error("--chunk {}: expected 1 to 65536 tokens", *chunk);
   options.chunk_tokens = chunk.value_or(0);
+  VARVE_TRY(options.arena_budget_bytes, parse_budget(kv_memory));
   VARVE_TRY(options.kernels, select_kernels_from_environment());
   return options;
-}
-
-std::string human_bytes(double bytes) {
-  constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
-  size_t unit = 0;
-  while (bytes >= 1024 && unit + 1 < kUnits.size()) {
-    bytes /= 1024;
-    ++unit;
-  }
-  return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.2f} {}", bytes, kUnits[unit]);
 }
 
 std::string time_shares(const PartTimes& times) {

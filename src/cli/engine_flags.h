@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/memory.h"
 #include "engine/engine.h"
 
 namespace varve::cli {
@@ -15,6 +16,7 @@ struct EngineFlags {
   int ctx = 0;        // 0: what the job needs
   int threads = 0;
   std::optional<int> chunk;
+  std::string kv_memory = "auto";
   std::string numerics = "native";
   std::string products;  // empty: follows numerics
   std::string kv;        // formats of pools, over what numerics says
@@ -28,9 +30,6 @@ struct EngineFlags {
 
 /// "native rows", or "csa native, window f32, ..." where pools differ.
 std::string describe_formats(const PoolFormats& formats);
-
-/// "1.5 GiB"
-std::string human_bytes(double bytes);
 
 /// "experts 41 %, head 30 %, attention 9 %, others 20 %": the largest parts, largest first.
 std::string time_shares(const PartTimes& times);

@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <bit>
 #include <system_error>
 #include <utility>
 
@@ -53,26 +54,32 @@ size_t sum_of(const std::vector<ArenaPart>& parts, std::string_view prefix) {
   return bytes;
 }
 
-double gib(size_t bytes) {
-  return static_cast<double>(bytes) / (1 << 30);
+bool fits_budget(const EngineOptions& options, const MemoryPlan& plan) {
+  return options.arena_budget_bytes == 0 || plan.arena_bytes <= options.arena_budget_bytes;
 }
 
-// Whether there is room for a run whose arena and model take this much.
-bool fits(const MemoryPlan& plan) {
+// Whether the machine has room for a run whose arena and model take this much.
+bool fits_machine(const MemoryPlan& plan) {
   const size_t available = available_memory_bytes();
   const size_t model = plan.weight_bytes + plan.vector_bytes;
   return model <= available && plan.arena_bytes <= available - model &&
          plan.arena_bytes <= address_space_left_bytes();
 }
 
-// The largest context in whole blocks, below the one that does not fit, that does; 0 if none.
-int largest_context_that_fits(const Model& model, EngineOptions options) {
+bool fits(const Model& model, const EngineOptions& options) {
+  const auto plan = Engine::plan(model, options);
+  return plan && fits_budget(options, *plan) && fits_machine(*plan);
+}
+
+// The largest context in whole blocks below options.ctx_tokens of which `accept` is true; 0 if
+// none.
+template <class Accept>
+int largest_context_below(EngineOptions options, Accept accept) {
   int low = 0, high = (options.ctx_tokens - 1) / kBlockTokens;
   while (low < high) {
     const int middle = low + (high - low + 1) / 2;
     options.ctx_tokens = middle * kBlockTokens;
-    const auto plan = Engine::plan(model, options);
-    if (plan && fits(*plan)) {
+    if (accept(options)) {
       low = middle;
     } else {
       high = middle - 1;
@@ -81,17 +88,43 @@ int largest_context_that_fits(const Model& model, EngineOptions options) {
   return low * kBlockTokens;
 }
 
+// What fits in place of options that do not, one change each.
+std::string nearest_that_fit(const Model& model, const EngineOptions& options) {
+  std::vector<std::string> ways;
+  const int context = largest_context_below(
+      options, [&](const EngineOptions& smaller) { return fits(model, smaller); });
+  if (context > 0) ways.push_back(fmt::format("--ctx {}", context));
+  EngineOptions native = options;
+  native.formats = PoolFormats::all(RowFormat::native);
+  if (options.formats != native.formats && fits(model, native)) ways.push_back("--kv all=native");
+  for (EngineOptions smaller = options; smaller.chunk_tokens > 1;) {
+    smaller.chunk_tokens =
+        static_cast<int>(std::bit_floor(static_cast<unsigned>(smaller.chunk_tokens - 1)));
+    if (!fits(model, smaller)) continue;
+    ways.push_back(fmt::format("--chunk {}", smaller.chunk_tokens));
+    break;
+  }
+  if (ways.empty()) return "no smaller context fits either";
+  return fmt::format("{} would fit", fmt::join(ways, " or "));
+}
+
 tl::unexpected<Error> refuse(const Model& model, const EngineOptions& options,
                              const MemoryPlan& plan) {
+  const auto text = [](size_t bytes) { return human_bytes(static_cast<double>(bytes)); };
+  const std::string parts =
+      fmt::format("{} of cache, {} of scratch and logits", text(plan.cache_bytes()),
+                  text(plan.arena_bytes - plan.cache_bytes()));
+  const std::string ways = nearest_that_fit(model, options);
+  if (!fits_budget(options, plan)) {
+    return usage_error("--ctx {} needs {} bytes ({}); --kv-memory allows {} ({}); {}",
+                       options.ctx_tokens, plan.arena_bytes, parts, options.arena_budget_bytes,
+                       text(options.arena_budget_bytes), ways);
+  }
   const size_t available = std::min(available_memory_bytes(), address_space_left_bytes());
-  const int context = largest_context_that_fits(model, options);
-  const std::string way_out = context > 0 ? fmt::format("--ctx {} would fit", context)
-                                          : std::string("no smaller context fits either");
-  return usage_error(
-      "--ctx {} needs {:.2f} GiB ({:.2f} GiB of weights, {:.2f} GiB of cache and scratch); "
-      "{:.2f} GiB are available; {}",
-      options.ctx_tokens, gib(plan.weight_bytes + plan.arena_bytes), gib(plan.weight_bytes),
-      gib(plan.arena_bytes), gib(available), way_out);
+  return usage_error("--ctx {} needs {} ({} of weights, {}); {} are available; {}",
+                     options.ctx_tokens,
+                     text(plan.weight_bytes + plan.vector_bytes + plan.arena_bytes),
+                     text(plan.weight_bytes + plan.vector_bytes), parts, text(available), ways);
 }
 
 }  // namespace
@@ -129,9 +162,17 @@ Result<MemoryPlan> Engine::plan(const Model& model, const EngineOptions& wanted)
   for (int chunk = kMaxAutoChunk; chunk >= 1; chunk /= 2) {
     options.chunk_tokens = std::min(chunk, most);
     plan = dry_run(model, options);
-    if (plan.scratch_bytes() <= kMaxAutoScratchBytes) break;
+    if (plan.scratch_bytes() <= kMaxAutoScratchBytes && fits_budget(options, plan)) break;
   }
   return plan;
+}
+
+int Engine::largest_context(const Model& model, const EngineOptions& options) {
+  const auto within = [&](const EngineOptions& some) {
+    const auto plan = Engine::plan(model, some);
+    return plan && fits_budget(some, *plan);
+  };
+  return within(options) ? options.ctx_tokens : largest_context_below(options, within);
 }
 
 MemoryPlan Engine::dry_run(const Model& model, const EngineOptions& options) {
@@ -163,7 +204,9 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
                                                const EngineOptions& wanted) {
   VARVE_TRY(EngineOptions options, checked(*model, wanted));
   VARVE_TRY(MemoryPlan memory, plan(*model, options));
-  if (!fits(memory)) return refuse(*model, options, memory);
+  if (!fits_budget(options, memory) || !fits_machine(memory)) {
+    return refuse(*model, options, memory);
+  }
   options.chunk_tokens = memory.chunk_tokens;
 
   std::unique_ptr<Engine> engine(new Engine);

@@ -32,10 +32,11 @@ struct EngineOptions {
   PoolFormats formats = {};
   int resume_points = 4;              // kept per session
   int resume_interval_tokens = 4096;  // a resume point at every multiple of it
+  size_t arena_budget_bytes = 0;      // that the arena may take; 0: what the machine has
 };
 
 /// Where chunk_tokens is left open, it is the largest power of two up to 512 whose scratch stays
-/// within this.
+/// within this, and whose arena within the budget.
 inline constexpr size_t kMaxAutoScratchBytes = size_t{200} << 20;
 
 /// Every byte that an engine takes, by part, found by a dry run of its own layout.
@@ -119,8 +120,12 @@ class Engine {
   /// What `options` would take, without taking it.
   static Result<MemoryPlan> plan(const Model& model, const EngineOptions& options);
 
-  /// Errors (usage): options out of range; more memory than there is, with the numbers and the
-  /// nearest context that fits.
+  /// The largest context up to options.ctx_tokens, in whole blocks where it is less, whose arena is
+  /// within the budget; 0 if none is.
+  static int largest_context(const Model& model, const EngineOptions& options);
+
+  /// Errors (usage): options out of range; more memory than the budget or the machine has, with the
+  /// numbers and the nearest settings that fit.
   static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model,
                                                 const EngineOptions& options);
   ~Engine();

@@ -61,5 +61,79 @@ TEST(Plan, AGivenChunkIsKeptUpToTheContext) {
   }
 }
 
+TEST(Plan, ABudgetMakesTheChunkSmaller) {
+  const auto model = shape_of("flash-6l");
+  EngineOptions options = native_at(8192);
+  const auto free = Engine::plan(model, options);
+  options.arena_budget_bytes = free->arena_bytes;
+  EXPECT_EQ(Engine::plan(model, options)->chunk_tokens, free->chunk_tokens);
+  options.arena_budget_bytes = free->arena_bytes - 1;
+  const auto tight = Engine::plan(model, options);
+  EXPECT_EQ(tight->chunk_tokens, free->chunk_tokens / 2);
+  EXPECT_LE(tight->arena_bytes, options.arena_budget_bytes);
+  options.arena_budget_bytes = 1;
+  EXPECT_EQ(Engine::plan(model, options)->chunk_tokens, 1);
+}
+
+TEST(Plan, TheLargestContextIsTheLastThatFitsTheBudget) {
+  const auto model = shape_of("flash-6l");
+  EngineOptions options = native_at(1 << 20);
+  EXPECT_EQ(Engine::largest_context(model, options), 1 << 20);
+  options.arena_budget_bytes = size_t{100} << 20;
+  const int context = Engine::largest_context(model, options);
+  ASSERT_GT(context, 0);
+  ASSERT_LT(context, 1 << 20);
+  EXPECT_EQ(context % kBlockTokens, 0);
+  options.ctx_tokens = context;
+  EXPECT_LE(Engine::plan(model, options)->arena_bytes, options.arena_budget_bytes);
+  options.ctx_tokens = context + kBlockTokens;
+  EXPECT_GT(Engine::plan(model, options)->arena_bytes, options.arena_budget_bytes);
+  options.arena_budget_bytes = 1;
+  EXPECT_EQ(Engine::largest_context(model, options), 0);
+}
+
+// Refuses the options, and returns the sentence.
+std::string refusal(const std::shared_ptr<const Model>& model, const EngineOptions& options) {
+  const auto engine = Engine::create(model, options);
+  EXPECT_FALSE(engine);
+  if (engine) return "";
+  EXPECT_EQ(engine.error().kind, ErrorKind::usage);
+  return engine.error().message;
+}
+
+TEST(Plan, WhatDoesNotFitTheBudgetIsRefusedWithWhatWould) {
+  const auto model = std::make_shared<const deepseek_v4::DeepseekV4>(shape_of("micro"));
+  EngineOptions options = native_at(1 << 16);
+  options.chunk_tokens = 64;
+  const size_t native_bytes = Engine::plan(*model, options)->arena_bytes;
+  options.arena_budget_bytes = native_bytes;
+  EXPECT_TRUE(Engine::create(model, options));
+
+  options.formats.csa = RowFormat::f32;
+  const size_t mixed_bytes = Engine::plan(*model, options)->arena_bytes;
+  std::string message = refusal(model, options);
+  for (const std::string& part : {fmt::format("--ctx {} needs {} bytes", 1 << 16, mixed_bytes),
+                                  fmt::format("--kv-memory allows {} (", native_bytes),
+                                  std::string("--kv all=native would fit")}) {
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  }
+  EXPECT_EQ(message.find("--chunk"), std::string::npos) << message;
+
+  options.formats = PoolFormats::all(RowFormat::native);
+  options.arena_budget_bytes = native_bytes - 1;
+  EngineOptions smaller = options;
+  smaller.ctx_tokens = (1 << 16) - kBlockTokens;
+  ASSERT_LE(Engine::plan(*model, smaller)->arena_bytes, options.arena_budget_bytes);
+  EXPECT_NE(refusal(model, options)
+                .find(fmt::format("; --ctx {} or --chunk 32 would fit", smaller.ctx_tokens)),
+            std::string::npos)
+      << refusal(model, options);
+
+  options.arena_budget_bytes = 1;
+  message = refusal(model, options);
+  EXPECT_NE(message.find("allows 1 (1 B); no smaller context fits either"), std::string::npos)
+      << message;
+}
+
 }  // namespace
 }  // namespace varve

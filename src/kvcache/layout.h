@@ -25,6 +25,7 @@ struct PoolFormats {
   RowFormat index = RowFormat::f32;
 
   static constexpr PoolFormats all(RowFormat f) { return {f, f, f, f}; }
+  bool operator==(const PoolFormats&) const = default;
   RowFormat entries(LayerKind kind) const { return kind == LayerKind::csa ? csa : hca; }
 };
 
