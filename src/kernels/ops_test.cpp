@@ -330,6 +330,66 @@ TEST(IndexScores, NativeKeysAreEqualInEverySet) {
   }
 }
 
+// Keys of any bytes, the largest dots among them, any number of heads.
+TEST(IndexScores, NativeKeysOfAnyBytesAndHeads) {
+  Rng rng(29);
+  for (const int dim : {1, 31, 33, 63, 96, 127, 128, 161, kMaxHeadDim}) {
+    const RowShape shape{dim, 0, true};
+    const size_t bytes = row_bytes(RowFormat::native, shape);
+    const auto padded = static_cast<size_t>(index_padded(dim));
+    const auto groups = static_cast<size_t>(index_groups(dim));
+    constexpr size_t kKeys = 70;
+    const GuardedBytes keys(kKeys * bytes);
+    for (size_t i = 0; i < kKeys * bytes; ++i) {
+      const auto any = static_cast<uint8_t>(rng.next());
+      const uint8_t extremes[] = {0x77, 0xFF};  // 6 and -6 twice
+      keys.as<uint8_t>()[i] = i / bytes % 7 < 2 ? extremes[i / bytes % 7] : any;
+    }
+    for (size_t k = 0; k < kKeys; ++k) {
+      if (k % 2 == 0) {  // scales near 1, so that the others do not hide the dots
+        for (size_t g = 1; g <= groups; ++g) {
+          keys.as<uint8_t>()[(k + 1) * bytes - g] = static_cast<uint8_t>(125 + rng.below(5));
+        }
+      }
+    }
+    for (const int n_heads : {1, 2, 3, 4, 5, 6, 7, 8, 9, 64}) {
+      const auto n = static_cast<size_t>(n_heads);
+      const GuardedBytes q(n * padded), scales(n * groups * sizeof(float)),
+          sums(n * groups * sizeof(int32_t)), weights = random_floats(rng, n);
+      for (size_t h = 0; h < n; ++h) {
+        for (size_t i = 0; i < static_cast<size_t>(dim); ++i) {
+          const int8_t extremes[] = {12, -12};
+          const auto any = static_cast<int8_t>(2 * f32_from_e2m1(static_cast<uint8_t>(rng.next())));
+          const int8_t code = h % 5 < 2 ? extremes[h % 5] : any;
+          q.as<int8_t>()[h * padded + i] = code;
+          sums.as<int32_t>()[h * groups + i / kE2m1Group] += code;
+        }
+        for (size_t g = 0; g < groups; ++g) {
+          scales.as<float>()[h * groups + g] =
+              0.25f * f32_from_e8m0(static_cast<uint8_t>(h % 9 == 8 ? rng.next() : 127));
+        }
+      }
+      const auto score = [&](const Kernels& set, size_t begin, size_t end, float* out) {
+        set.index_scores_native({q.as<int8_t>(), scales.as<float>(), weights.as<float>(), n_heads,
+                                 dim, keys.as<std::byte>() + begin * bytes,
+                                 static_cast<int>(end - begin), out + begin, sums.as<int32_t>()});
+      };
+      std::vector<float> want(kKeys);
+      score(ref_kernels(), 0, kKeys, want.data());
+      for (const Kernels* set : test_sets()) {
+        std::vector<float> whole(kKeys), parts(kKeys);
+        score(*set, 0, kKeys, whole.data());
+        for (size_t k = 0, step = 1; k < kKeys; k += step, step = step * 3 % 37 + 1) {
+          score(*set, k, std::min(kKeys, k + step), parts.data());
+        }
+        SCOPED_TRACE(fmt::format("{} heads {} dim {}", name(*set), n_heads, dim));
+        ASSERT_TRUE(same(whole.data(), want.data(), kKeys));
+        ASSERT_TRUE(same(parts.data(), want.data(), kKeys));
+      }
+    }
+  }
+}
+
 TEST(IndexScores, OddShapesAndSplits) {
   Rng rng(3);
   for (const int dim : kSizes) {

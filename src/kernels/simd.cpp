@@ -18,6 +18,7 @@
 #include "kernels/simd_attend-inl.h"
 #include "kernels/simd_elementwise-inl.h"
 #include "kernels/simd_index-inl.h"
+#include "kernels/simd_index_native-inl.h"
 #include "kernels/simd_linear-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -32,7 +33,7 @@ const Kernels& kernels() {
       .linear_bf16 = linear_bf16,
       .attend = attend,
       .index_scores = index_scores,
-      .index_scores_native = ref_kernels().index_scores_native,
+      .index_scores_native = index_scores_native,
       .pool = pool,
       .rms_norm = rms_norm,
       .inverse_rms = inverse_rms,

@@ -40,13 +40,6 @@ HWY_INLINE VF load_blocks(const float* const* keys, size_t i, size_t d) {
 #endif
 }
 
-HWY_INLINE void interleave_pairs(VF a, VF b, VF* low, VF* high) {
-  const hn::Repartition<double, DF> dd;
-  const auto da = hn::BitCast(dd, a), db = hn::BitCast(dd, b);
-  *low = hn::BitCast(DF(), hn::InterleaveLower(dd, da, db));
-  *high = hn::BitCast(DF(), hn::InterleaveUpper(dd, da, db));
-}
-
 /// columns[d][k] = keys[k][begin + d] for d < n, k < kKeyBlock.
 HWY_INLINE void turn_keys(const float* const* keys, size_t begin, size_t n, float* columns) {
   for (int v = 0; v < kKeyVectors; ++v) {
@@ -54,18 +47,12 @@ HWY_INLINE void turn_keys(const float* const* keys, size_t begin, size_t n, floa
     float* const to = columns + v * static_cast<int>(kN);
     size_t d = 0;
     for (; d + 4 <= n; d += 4) {
-      const VF k0 = load_blocks(group, 0, begin + d), k1 = load_blocks(group, 1, begin + d);
-      const VF k2 = load_blocks(group, 2, begin + d), k3 = load_blocks(group, 3, begin + d);
-      VF d0, d1, d2, d3;
-      interleave_pairs(hn::InterleaveLower(DF(), k0, k1), hn::InterleaveLower(DF(), k2, k3), &d0,
-                       &d1);
-      interleave_pairs(hn::InterleaveUpper(DF(), k0, k1), hn::InterleaveUpper(DF(), k2, k3), &d2,
-                       &d3);
+      const VF blocks[4] = {load_blocks(group, 0, begin + d), load_blocks(group, 1, begin + d),
+                            load_blocks(group, 2, begin + d), load_blocks(group, 3, begin + d)};
+      VF turned[4];
+      turn_blocks(blocks, turned);
       float* const at = to + d * kKeyBlock;
-      store(d0, at);
-      store(d1, at + kKeyBlock);
-      store(d2, at + 2 * kKeyBlock);
-      store(d3, at + 3 * kKeyBlock);
+      for (size_t i = 0; i < 4; ++i) store(turned[i], at + i * kKeyBlock);
     }
     for (; d < n; ++d) {
       for (size_t k = 0; k < kN; ++k) to[d * kKeyBlock + k] = group[k][begin + d];

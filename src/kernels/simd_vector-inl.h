@@ -51,6 +51,21 @@ HWY_INLINE void copy_padded(const float* from, size_t n, float* to) {
   std::memset(to + n, 0, (round_up_lanes(n) - n) * sizeof(float));
 }
 
+/// Turns 4 x 4 values in each block of 128 bits: value j of block b of from[i] becomes value i of
+/// block b of to[j].
+HWY_INLINE void turn_blocks(const VF* from, VF* to) {
+  const DF df;
+  const hn::Repartition<double, DF> dd;
+  const auto low01 = hn::BitCast(dd, hn::InterleaveLower(df, from[0], from[1]));
+  const auto low23 = hn::BitCast(dd, hn::InterleaveLower(df, from[2], from[3]));
+  const auto high01 = hn::BitCast(dd, hn::InterleaveUpper(df, from[0], from[1]));
+  const auto high23 = hn::BitCast(dd, hn::InterleaveUpper(df, from[2], from[3]));
+  to[0] = hn::BitCast(df, hn::InterleaveLower(dd, low01, low23));
+  to[1] = hn::BitCast(df, hn::InterleaveUpper(dd, low01, low23));
+  to[2] = hn::BitCast(df, hn::InterleaveLower(dd, high01, high23));
+  to[3] = hn::BitCast(df, hn::InterleaveUpper(dd, high01, high23));
+}
+
 /// Folds four sums of 16 lanes each, `a` to `d` pointing at their kParts vectors, into out[0, 4).
 HWY_INLINE void fold_lanes(const VF* a, const VF* b, const VF* c, const VF* d, float* out) {
   const DF df;
