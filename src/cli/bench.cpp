@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -37,7 +38,8 @@ struct Speed {
 
 struct Measurement {
   std::string what;  // "prefill" or "decode"
-  int depth = 0;
+  int asked_depth = 0;
+  int depth = 0;  // the last one from which the tokens fit, where that is less
   int n_tokens = 0;
   Speed speed;
   PartTimes times;  // over all repetitions
@@ -45,7 +47,8 @@ struct Measurement {
 
 Speed summary(std::vector<double> rates) {
   std::sort(rates.begin(), rates.end());
-  return {rates.front(), rates[rates.size() / 2], rates.back()};
+  const size_t n = rates.size();
+  return {rates.front(), (rates[(n - 1) / 2] + rates[n / 2]) / 2, rates.back()};
 }
 
 std::vector<int32_t> random_ids(int n, int vocab, uint64_t seed) {
@@ -55,65 +58,77 @@ std::vector<int32_t> random_ids(int n, int vocab, uint64_t seed) {
   return ids;
 }
 
-// Runs `body` (which reads n tokens) once to warm up and then once a repetition, each time from a
-// session at the depth that `prepare` makes, outside the clock.
-template <class Prepare, class Body>
-Result<Measurement> measure(Engine& engine, const BenchFlags& flags, std::string what, int depth,
-                            int n, Prepare prepare, Body body) {
-  Measurement out{std::move(what), depth, n, {}, {}};
+// Runs `body` (which reads n tokens) once to warm up and then once a repetition. The session stands
+// at the depth before and after each of them; going back to it is outside the clock.
+template <class Body>
+Result<Measurement> measure(Engine& engine, Session& session, const BenchFlags& flags,
+                            std::string what, int asked_depth, int n, Body body) {
+  const int depth = session.n_tokens();
+  Measurement out{std::move(what), asked_depth, depth, n, {}, {}};
   std::vector<double> rates;
   for (int rep = -1; rep < flags.repetitions; ++rep) {
-    VARVE_TRY(Session session, engine.new_session());
-    VARVE_CHECKED(prepare(session));
     const PartTimes before = engine.times();
     const auto begin = Clock::now();
-    VARVE_CHECKED(body(session, rep));
+    VARVE_CHECKED(body(rep));
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-    if (rep < 0) continue;
-    rates.push_back(n / seconds);
-    for (int p = 0; p < kNumParts; ++p) {
-      out.times.seconds[p] += engine.times().seconds[p] - before.seconds[p];
+    if (rep >= 0) {
+      rates.push_back(n / seconds);
+      for (int p = 0; p < kNumParts; ++p) {
+        out.times.seconds[p] += engine.times().seconds[p] - before.seconds[p];
+      }
     }
+    VARVE_CHECKED(session.rewind(depth));
   }
   out.speed = summary(std::move(rates));
   return out;
 }
 
+// Brings an empty session to the depth, to which it can be rewound from then on at no cost.
 Result<void> reach_depth(Session& session, const Model& model, const BenchFlags& flags, int depth) {
   if (depth == 0) return {};
-  if (flags.fill == "seeded") return session.fill_seeded(depth, 1);
-  return session.append(random_ids(depth, model.vocab_size(), 1));
+  VARVE_CHECKED(flags.fill == "seeded" ? session.fill_seeded(depth, 1)
+                                       : session.append(random_ids(depth, model.vocab_size(), 1)));
+  session.save_resume_point();
+  return {};
 }
 
 Result<std::vector<Measurement>> bench_depth(const std::shared_ptr<const Model>& model,
                                              EngineOptions options, const BenchFlags& flags,
-                                             int depth) {
+                                             int asked_depth) {
   std::vector<Measurement> out;
-  const int64_t tokens = int64_t{depth} + std::max(flags.decode, flags.prefill);
-  if (tokens > model->max_position()) {
-    return usage_error("--depth {} and {} tokens more: the model was made for at most {}", depth,
-                       std::max(flags.decode, flags.prefill), model->max_position());
+  const int n_tokens = std::max(flags.decode, flags.prefill);
+  if (asked_depth > model->max_position()) {
+    return usage_error("--depth {}: the model was made for at most {} tokens", asked_depth,
+                       model->max_position());
   }
-  options.ctx_tokens = std::max(options.ctx_tokens, static_cast<int>(tokens));
-  options.resume_points = 0;
+  if (n_tokens > model->max_position()) {
+    return usage_error("--prefill {} --decode {}: the model was made for at most {} tokens",
+                       flags.prefill, flags.decode, model->max_position());
+  }
+  const int depth = std::min(asked_depth, model->max_position() - n_tokens);
+  options.ctx_tokens = std::max(options.ctx_tokens, depth + n_tokens);
+  // The one resume point is the depth itself.
+  options.resume_points = 1;
+  options.resume_interval_tokens = std::numeric_limits<int>::max();
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
+  VARVE_TRY(Session session, engine->new_session());
+  VARVE_CHECKED(reach_depth(session, *model, flags, depth));
   const int vocab = model->vocab_size();
-  const auto prepare = [&](Session& session) { return reach_depth(session, *model, flags, depth); };
   if (flags.prefill > 0) {
-    VARVE_TRY(Measurement prefill,
-              measure(*engine, flags, "prefill", depth, flags.prefill, prepare,
-                      [&](Session& session, int rep) {
-                        return session.append(
-                            random_ids(flags.prefill, vocab, static_cast<uint64_t>(rep + 2)));
-                      }));
+    VARVE_TRY(
+        Measurement prefill,
+        measure(*engine, session, flags, "prefill", asked_depth, flags.prefill, [&](int rep) {
+          return session.append(random_ids(flags.prefill, vocab, static_cast<uint64_t>(rep + 2)));
+        }));
     out.push_back(std::move(prefill));
   }
   if (flags.decode > 0) {
     const auto ids = random_ids(flags.decode, vocab, 3);
-    VARVE_TRY(Measurement decode, measure(*engine, flags, "decode", depth, flags.decode, prepare,
-                                          [&](Session& session, int) -> Result<void> {
-                                            for (const int32_t id : ids)
+    VARVE_TRY(Measurement decode, measure(*engine, session, flags, "decode", asked_depth,
+                                          flags.decode, [&](int) -> Result<void> {
+                                            for (const int32_t id : ids) {
                                               VARVE_CHECKED(session.append({&id, 1}));
+                                            }
                                             return {};
                                           }));
     out.push_back(std::move(decode));
@@ -199,6 +214,10 @@ void print_table(const std::vector<Measurement>& all, const Model& model, const 
     fmt::print("{:<8} {:>8} {:>7} {:>9.2f} {:>9.2f} {:>9.2f}  {:.0f} % of {}\n", m.what, m.depth,
                m.n_tokens, m.speed.min, m.speed.median, m.speed.max,
                100 * share_of_roof(m, model, options, roofs), roof_name(m));
+    if (m.depth < m.asked_depth) {
+      fmt::print("         asked for at {}: the last depth from which the tokens fit\n",
+                 m.asked_depth);
+    }
     fmt::print("         time: {}\n", time_shares(m.times));
     if (m.what == "decode") print_decode_parts(model, options, roofs, m.depth);
   }
@@ -214,6 +233,7 @@ void print_json(const std::vector<Measurement>& all, const Model& model, const R
     }
     rows.push_back(
         {{"what", m.what},
+         {"asked_depth", m.asked_depth},
          {"depth", m.depth},
          {"tokens", m.n_tokens},
          {"tokens_per_s", {{"min", m.speed.min}, {"median", m.speed.median}, {"max", m.speed.max}}},
