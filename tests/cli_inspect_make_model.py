@@ -17,6 +17,7 @@ import unittest
 from pathlib import Path
 
 BIN = os.environ.get("VARVE_BIN", "build/release/bin/varve")
+CONFIGS = Path(__file__).resolve().parent.parent / "models" / "configs"
 FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 
 
@@ -250,7 +251,16 @@ class InspectTest(VerbTest):
         self.assertEqual(report["active_parameters"], report["parameters"] - routed * 6 // 8)
 
     def test_cache(self):
-        cache = json.loads(self.inspect(self.make(), "--json").stdout)["cache"]
+        out = self.make()
+        native = json.loads(self.inspect(out, "--json").stdout)["cache"]
+        self.assertEqual(set(native["row_formats"].values()), {"native"})
+        # 64 e4m3 and 64 bf16 values under one scale, padded: 200; index keys: 64 + 4.
+        self.assertEqual(
+            native["bytes_per_token"],
+            {"csa": 100, "hca": 200 / 128, "index": 34, "total": 134 + 200 / 128},
+        )
+        arguments = (out, "--json", "--numerics", "reference")
+        cache = json.loads(self.inspect(*arguments).stdout)["cache"]
         self.assertEqual(cache["row_formats"]["csa"], "f32")
         rates = cache["bytes_per_token"]
         # Two CSA layers with an entry and a key of 128 values for 4 tokens, one HCA layer.
@@ -261,6 +271,76 @@ class InspectTest(VerbTest):
         for total in cache["totals"]:
             self.assertEqual(total["bytes"], total["tokens"] * 516 + fixed["total"])
         self.assertEqual([t["tokens"] for t in cache["totals"]], [1 << 15, 1 << 17, 1 << 20])
+
+    def plan(self, *args):
+        return json.loads(self.inspect(*args, "--json").stdout)["plan"]
+
+    def test_plan_adds_up_and_is_what_run_takes(self):
+        out = self.make()
+        self.assertNotIn("plan", json.loads(self.inspect(out, "--json").stdout))
+        for flags in ([], ["--kv", "csa=f32"], ["--numerics", "reference", "--chunk", "33"]):
+            flags = ["--ctx", "5000", "--threads", "2", *flags]
+            plan = self.plan(out, *flags)
+            cache = plan["cache_bytes"]
+            self.assertEqual(cache["total"], sum(v for k, v in cache.items() if k != "total"))
+            self.assertEqual(
+                plan["arena_bytes"],
+                cache["total"] + plan["scratch_bytes"] + plan["logits_bytes"],
+            )
+            self.assertEqual(
+                plan["total_bytes"],
+                plan["arena_bytes"] + plan["weight_bytes"] + plan["vector_bytes"],
+            )
+            done = varve("run", out, "-p", "x", "-n", "1", "--ignore-eos", "--json", *flags)
+            run = json.loads(done.stdout)
+            for name in ["arena_bytes", "weight_bytes", "vector_bytes", "chunk_tokens"]:
+                self.assertEqual(plan[name], run[name], name)
+            self.assertEqual(cache["total"], run["cache_bytes"])
+            self.assertEqual(plan["bytes_per_token"], run["cache_bytes_per_token"])
+
+    def test_plan_of_a_budget(self):
+        out = self.make()
+        flags = ["--threads", "2", "--kv-memory", "8MiB"]
+        plan = self.plan(out, *flags)
+        largest = plan["largest_ctx_tokens"]
+        self.assertEqual(plan["budget_bytes"], 8 << 20)
+        self.assertEqual(plan["ctx_tokens"], largest)
+        self.assertEqual(largest % 128, 0)
+        self.assertLessEqual(plan["arena_bytes"], 8 << 20)
+        more = self.plan(out, *flags, "--ctx", str(largest + 128))
+        self.assertGreater(more["arena_bytes"], 8 << 20)
+        self.assertEqual(more["largest_ctx_tokens"], largest)
+        run = ["run", out, "-p", "x", "-n", "1", *flags, "--ctx"]
+        self.assertEqual(varve(*run, largest).returncode, 0)
+        self.assert_refused(varve(*run, largest + 128), 2, f"--ctx {largest} would fit")
+        self.assertIn(f"is enough; largest --ctx: {largest}\n", self.inspect(out, *flags).stdout)
+        text = self.inspect(out, *flags, "--ctx", "1048576").stdout
+        self.assertIn(f"is too little; largest --ctx: {largest}\n", text)
+        text = self.inspect(out, "--kv-memory", "1K").stdout
+        self.assertIn("is too little; no context fits\n", text)
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
+
+    def test_plan_of_a_config_without_weights(self):
+        million = str(1 << 20)
+        for name, rate in [("flash", 3514.25), ("pro", 5031.4375)]:
+            config = CONFIGS / f"deepseek-v4-{name}.json"
+            plan = self.plan(config, "--ctx", million)
+            self.assertEqual(plan["bytes_per_token"], rate)
+            rows = sum(plan["cache_bytes"][pool] for pool in ["csa", "hca", "index"])
+            self.assertEqual(rows, rate * (1 << 20))
+            self.assertEqual(plan["weight_bytes"], 0)
+            self.assertIn("weights: not there", self.inspect(config, "--ctx", million).stdout)
+            self.assert_refused(varve("inspect", config), 3, config)
+        shutil.copy(CONFIGS / "deepseek-v4-flash.json", self.dir / "config.json")
+        self.assertEqual(self.plan(self.dir, "--ctx", million)["bytes_per_token"], 3514.25)
+        self.assert_refused(varve("inspect", self.dir), 3, "safetensors")
+        (self.dir / "model.safetensors").write_bytes(b"")
+        self.assert_refused(varve("inspect", self.dir, "--ctx", million), 3, "safetensors")
+
+    def test_plan_usage_errors(self):
+        out = self.make()
+        for flags in (["--ctx", "-1"], ["--ctx", "2000000"], ["--kv-memory", "much"]):
+            self.assert_refused(varve("inspect", out, *flags), 2, *flags)
 
     def test_tensors_that_no_pass_reads(self):
         out = self.make()

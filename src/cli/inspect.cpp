@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/mapped_file.h"
 #include "cli/engine_flags.h"
 #include "cli/model_path.h"
 #include "cli/verbs.h"
@@ -28,9 +29,37 @@ using deepseek_v4::LayerConfig;
 using nlohmann::ordered_json;
 
 struct InspectFlags {
-  std::string model;  // empty: the bundled one
+  EngineFlags engine;
   bool json = false;
+
+  bool wants_plan() const { return engine.ctx != 0 || engine.kv_memory != "auto"; }
 };
+
+// ---- the model ----
+
+bool has_weights(const std::filesystem::path& directory) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(directory, error), end; at != end && !error;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")) return true;
+  }
+  return false;
+}
+
+// A plan needs shapes alone: for it a config.json without weights will do.
+Result<std::unique_ptr<DeepseekV4>> load_for(const InspectFlags& flags, const std::string& path) {
+  constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+  std::error_code error;
+  std::filesystem::path config = path;
+  if (std::filesystem::is_directory(path, error)) config /= "config.json";
+  const bool alone = std::filesystem::exists(config, error) && config.extension() == ".json" &&
+                     !has_weights(config.parent_path());
+  if (!flags.wants_plan() || !alone) return deepseek_v4::load(path);
+  VARVE_TRY(const std::string text, read_text_file(config.string(), kMaxConfigBytes));
+  VARVE_TRY(Config parsed, deepseek_v4::parse_config(text, config.string()));
+  return std::make_unique<DeepseekV4>(std::move(parsed), Checkpoint{}, deepseek_v4::Weights{});
+}
 
 // ---- tensors by class ----
 
@@ -323,7 +352,10 @@ void print_tensors(const DeepseekV4& model, const TensorReport& report) {
 
 void print_cache(const CacheLayout& layout, int max_position) {
   fmt::print("\n{:<26}{:>14}{:>13}{:>13}{:>13}\n",
-             fmt::format("cache, {} rows (exact)", row_format_name(layout.formats.window)),
+             fmt::format("cache, {} rows (exact)",
+                         layout.formats == PoolFormats::all(layout.formats.window)
+                             ? row_format_name(layout.formats.window)
+                             : "mixed"),
              "bytes/token", "32K tokens", "128K tokens", "1M tokens");
   const auto row = [&](std::string_view label, const std::string& rate, auto bytes_at) {
     fmt::print("  {:<24}{:>14}", label, rate);
@@ -354,7 +386,95 @@ void print_cache(const CacheLayout& layout, int max_position) {
       [&](int n_tokens) { return cache_bytes(layout, n_tokens); });
 }
 
+// ---- the plan of a run ----
+
+// What `run` would take with the same flags.
+struct RunPlan {
+  EngineOptions options;
+  MemoryPlan memory;
+  int largest_ctx = 0;  // within the budget, where there is one; 0: none
+
+  size_t table_bytes() const { return memory.cache_bytes() - memory.cache.sum(); }
+};
+
+Result<RunPlan> plan_run(const DeepseekV4& model, EngineOptions options) {
+  RunPlan plan;
+  options.resume_points = 0;  // as in `run`
+  if (options.arena_budget_bytes > 0) {
+    EngineOptions longest = options;
+    longest.ctx_tokens = model.max_position();
+    plan.largest_ctx = Engine::largest_context(model, longest);
+    if (options.ctx_tokens == 0) options.ctx_tokens = std::max(1, plan.largest_ctx);
+  }
+  VARVE_TRY(plan.memory, Engine::plan(model, options));
+  plan.options = options;
+  return plan;
+}
+
+void print_plan(const RunPlan& plan, const CacheLayout& layout) {
+  const MemoryPlan& memory = plan.memory;
+  fmt::print("\n{:<42}{:>16}\n", fmt::format("plan for {} tokens", plan.options.ctx_tokens),
+             "bytes");
+  const auto row = [](std::string_view label, size_t bytes) {
+    fmt::print("  {:<40}{:>16}{:>13}\n", label, bytes, bytes_text(bytes));
+  };
+  row("window rows", memory.cache.window);
+  row("CSA entries", memory.cache.csa);
+  row("HCA entries", memory.cache.hca);
+  row("index keys", memory.cache.index);
+  row("state of the sequence", memory.cache.state);
+  row("tables, ids, padding", plan.table_bytes());
+  row(fmt::format("scratch (chunk {})", memory.chunk_tokens), memory.scratch_bytes());
+  row("logits", memory.logits_bytes());
+  row("arena, the sum of these", memory.arena_bytes);
+  if (memory.weight_bytes == 0) {
+    fmt::print("  weights: not there, not counted\n");
+  } else {
+    row("weights", memory.weight_bytes + memory.vector_bytes);
+    row("total", memory.total_bytes());
+  }
+  fmt::print("  growth: {:.2f} B/token ({})\n", layout.bytes_per_token(),
+             describe_formats(layout.formats));
+  const size_t budget = plan.options.arena_budget_bytes;
+  if (budget == 0) return;
+  fmt::print("  --kv-memory {} ({}) {}; ", budget, bytes_text(budget),
+             memory.arena_bytes <= budget ? "is enough" : "is too little");
+  if (plan.largest_ctx > 0) {
+    fmt::print("largest --ctx: {}\n", plan.largest_ctx);
+  } else {
+    fmt::print("no context fits\n");
+  }
+}
+
 // ---- JSON ----
+
+ordered_json plan_object(const RunPlan& plan, const CacheLayout& layout) {
+  const MemoryPlan& memory = plan.memory;
+  ordered_json out = {
+      {"ctx_tokens", plan.options.ctx_tokens},
+      {"chunk_tokens", memory.chunk_tokens},
+      {"cache_bytes",
+       {{"window", memory.cache.window},
+        {"csa", memory.cache.csa},
+        {"hca", memory.cache.hca},
+        {"index", memory.cache.index},
+        {"state", memory.cache.state},
+        {"tables", plan.table_bytes()},
+        {"total", memory.cache_bytes()}}},
+      {"scratch_bytes", memory.scratch_bytes()},
+      {"logits_bytes", memory.logits_bytes()},
+      {"arena_bytes", memory.arena_bytes},
+      {"weight_bytes", memory.weight_bytes},
+      {"vector_bytes", memory.vector_bytes},
+      {"total_bytes", memory.total_bytes()},
+      {"bytes_per_token", layout.bytes_per_token()},
+  };
+  if (plan.options.arena_budget_bytes > 0) {
+    out["budget_bytes"] = plan.options.arena_budget_bytes;
+    out["largest_ctx_tokens"] = plan.largest_ctx;
+  }
+  return out;
+}
 
 ordered_json config_object(const Config& c) {
   ordered_json layers = ordered_json::array();
@@ -439,12 +559,17 @@ ordered_json cache_object(const CacheLayout& layout, int max_position) {
 }
 
 Result<void> inspect(const InspectFlags& flags) {
-  VARVE_TRY(const std::string path, model_or_bundled(flags.model));
-  VARVE_TRY(const std::unique_ptr<DeepseekV4> model, deepseek_v4::load(path));
+  VARVE_TRY(const EngineOptions options, flags.engine.options());
+  VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
+  VARVE_TRY(const std::unique_ptr<DeepseekV4> model, load_for(flags, path));
   const TensorReport report = report_tensors(*model);
-  const CacheLayout layout(model->cache_shape(), EngineOptions{}.formats);
+  const CacheLayout layout(model->cache_shape(), options.formats);
+  std::optional<RunPlan> plan;
+  if (flags.wants_plan()) {
+    VARVE_TRY(plan, plan_run(*model, options));
+  }
   if (flags.json) {
-    const ordered_json out = {
+    ordered_json out = {
         {"schema", "varve.inspect/1"},
         {"model", path},
         {"family", model->family()},
@@ -452,14 +577,16 @@ Result<void> inspect(const InspectFlags& flags) {
         {"tensors", tensors_object(*model, report)},
         {"cache", cache_object(layout, model->max_position())},
     };
+    if (plan) out["plan"] = plan_object(*plan, layout);
     // A path need not be valid UTF-8; JSON must be.
     fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     return {};
   }
   print_config(*model, path);
   print_layers(model->config());
-  print_tensors(*model, report);
+  if (report.total.count > 0) print_tensors(*model, report);
   print_cache(layout, model->max_position());
+  if (plan) print_plan(*plan, layout);
   return {};
 }
 
@@ -469,13 +596,20 @@ void add_inspect(CLI::App& app, Action& action) {
   auto flags = std::make_shared<InspectFlags>();
   CLI::App* const verb =
       app.add_subcommand("inspect", "Show a model's shape, its tensors and its cache's size");
-  verb->add_option("MODEL", flags->model,
-                   "Model directory (config.json + safetensors); default: the bundled model");
+  flags->engine.add_to(*verb);
+  verb->get_option("--ctx")->description("Show what a run with room for this many tokens takes");
+  verb->get_option("--kv-memory")
+      ->description(
+          "Show the largest context within this: bytes, or with K M G\n"
+          "(KiB MiB GiB, of 1024)");
   verb->add_flag("--json", flags->json, "Print one JSON object instead of the tables");
   verb->footer(
       "Examples:\n"
       "  varve inspect\n"
-      "  varve inspect MODEL --json | jq .cache.totals");
+      "  varve inspect MODEL --json | jq .cache.totals\n"
+      "  varve inspect MODEL --ctx 1048576 --kv all=bf16\n"
+      "  varve inspect models/configs/deepseek-v4-flash.json --kv-memory 4GiB\n"
+      "With --ctx or --kv-memory, a config.json without weights will do.");
   verb->callback([flags, &action] { action = [flags] { return inspect(*flags); }; });
 }
 

@@ -122,8 +122,7 @@ tl::unexpected<Error> refuse(const Model& model, const EngineOptions& options,
   }
   const size_t available = std::min(available_memory_bytes(), address_space_left_bytes());
   return usage_error("--ctx {} needs {} ({} of weights, {}); {} are available; {}",
-                     options.ctx_tokens,
-                     text(plan.weight_bytes + plan.vector_bytes + plan.arena_bytes),
+                     options.ctx_tokens, text(plan.total_bytes()),
                      text(plan.weight_bytes + plan.vector_bytes), parts, text(available), ways);
 }
 
@@ -182,6 +181,7 @@ MemoryPlan Engine::dry_run(const Model& model, const EngineOptions& options) {
   ArenaBuilder dry;
   engine.lay_out(dry);
   return {.chunk_tokens = options.chunk_tokens,
+          .cache = engine.cache_->bytes(),
           .parts = dry.parts(),
           .arena_bytes = dry.bytes(),
           .weight_bytes = model.mapped_bytes(),

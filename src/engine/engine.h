@@ -47,10 +47,13 @@ struct MemoryPlan {
   size_t scratch_bytes() const { return arena_bytes - cache_bytes() - logits_bytes(); }
 
   int chunk_tokens = 0;  // as asked for, or as chosen
+  CacheBytes cache;      // the cache's part of the arena, by pool
   std::vector<ArenaPart> parts;
   size_t arena_bytes = 0;   // sum of the parts
   size_t weight_bytes = 0;  // mapped files
   size_t vector_bytes = 0;  // small tensors kept beside them as f32
+
+  size_t total_bytes() const { return arena_bytes + weight_bytes + vector_bytes; }
 };
 
 class Engine;

@@ -31,6 +31,19 @@ TEST(Plan, PartsAddUp) {
   EXPECT_GT(plan->scratch_bytes(), 0u);
 }
 
+TEST(Plan, TheCacheIsToldApartByPool) {
+  const auto model = shape_of("flash-6l");
+  const auto plan = Engine::plan(model, native_at(1 << 20));
+  ASSERT_TRUE(plan) << plan.error().message;
+  const CacheLayout layout(model.cache_shape(), PoolFormats::all(RowFormat::native));
+  const CacheBytes& cache = plan->cache;
+  EXPECT_EQ(static_cast<double>(cache.csa + cache.hca + cache.index),
+            layout.bytes_per_token() * (1 << 20));
+  EXPECT_EQ(cache.window, size_t{6} * 128 * 584 * 5);  // the live slot and 4 resume points
+  EXPECT_LE(cache.sum(), plan->cache_bytes());
+  EXPECT_GE(cache.sum(), plan->cache_bytes() / 100 * 97);
+}
+
 TEST(Plan, ScratchOfAMillionTokensStaysWithin200MiB) {
   for (const char* const preset : {"flash-6l", "pro-4l"}) {
     const auto plan = Engine::plan(shape_of(preset), native_at(1 << 20));

@@ -50,6 +50,16 @@ void Cache::lay_out(ArenaBuilder& arena) {
   detail_refs_.assign(static_cast<size_t>(n_details_), 0);
 }
 
+CacheBytes Cache::bytes() const {
+  const auto n_blocks = static_cast<size_t>(n_blocks_);
+  const auto n_details = static_cast<size_t>(n_details_);
+  return {.window = n_details * layout_.window_detail_bytes,
+          .csa = n_blocks * layout_.csa_block_bytes,
+          .hca = n_blocks * layout_.hca_block_bytes,
+          .index = n_blocks * layout_.index_block_bytes,
+          .state = n_details * (layout_.state_detail_bytes + layout_.hidden_detail_bytes)};
+}
+
 // The pools cannot run dry: n_sequences tables of blocks_per_sequence references never hold more
 // than n_blocks distinct blocks, and the same holds for detail slots.
 int Cache::take_block() {

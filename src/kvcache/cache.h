@@ -27,6 +27,17 @@ struct CacheOptions {
   int resume_points = 4;  // kept per sequence at most; position 0 needs none
 };
 
+/// Bytes of a whole cache by what they hold; its tables, ids and padding come on top.
+struct CacheBytes {
+  size_t window = 0;
+  size_t csa = 0;
+  size_t hca = 0;
+  size_t index = 0;
+  size_t state = 0;  // compressor inputs, hidden states
+
+  size_t sum() const { return window + csa + hca + index + state; }
+};
+
 class Cache;
 
 /// A handle to one sequence; destroying it gives its memory back to the pool.
@@ -96,6 +107,7 @@ class Cache {
   /// An empty sequence. Error (usage): all n_sequences are alive.
   Result<Sequence> new_sequence();
 
+  CacheBytes bytes() const;
   const CacheLayout& layout() const { return layout_; }
   const CacheOptions& options() const { return options_; }
   int blocks_per_sequence() const { return blocks_per_sequence_; }
