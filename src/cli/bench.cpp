@@ -41,6 +41,7 @@ struct Measurement {
   int asked_depth = 0;
   int depth = 0;  // the last one from which the tokens fit, where that is less
   int n_tokens = 0;
+  int chunk_tokens = 0;  // read in one step, at most
   Speed speed;
   PartTimes times;  // over all repetitions
 };
@@ -64,7 +65,8 @@ template <class Body>
 Result<Measurement> measure(Engine& engine, Session& session, const BenchFlags& flags,
                             std::string what, int asked_depth, int n, Body body) {
   const int depth = session.n_tokens();
-  Measurement out{std::move(what), asked_depth, depth, n, {}, {}};
+  const int chunk_tokens = engine.memory().chunk_tokens;
+  Measurement out{std::move(what), asked_depth, depth, n, chunk_tokens, {}, {}};
   std::vector<double> rates;
   for (int rep = -1; rep < flags.repetitions; ++rep) {
     const PartTimes before = engine.times();
@@ -136,58 +138,52 @@ Result<std::vector<Measurement>> bench_depth(const std::shared_ptr<const Model>&
   return out;
 }
 
-// Multiply-adds a second that products can reach with these kernels.
-double product_roof(const EngineOptions& options, const Roofs& roofs) {
-  const bool dot = options.products == Products::bf16 && options.kernels->name == "avx512bf16";
-  return dot ? roofs.bf16_macs_per_s : roofs.f32_macs_per_s;
-}
-
-// The least time that one part of a decode step can take, and what it is bound by.
+// The least time a token that one part of a measurement can take, and what it is bound by.
 struct PartRoof {
   DecodeCost cost;
   double seconds = 0;
   std::string_view bound;
 };
 
-std::vector<PartRoof> decode_roofs(const Model& model, const EngineOptions& options,
-                                   const Roofs& roofs, int depth) {
+PartRoof part_roof(const DecodeCost& cost, const EngineOptions& options, const Roofs& roofs) {
+  // Dot instructions count only with the kernels that use them.
+  const bool dots = options.kernels->name == "avx512bf16";
+  double macs_per_s = roofs.f32_macs_per_s;
+  std::string_view bound = "f32 FMA";
+  if (dots && cost.unit == DecodeCost::Unit::int8 && roofs.int8_macs_per_s > 0) {
+    macs_per_s = roofs.int8_macs_per_s;
+    bound = "int8 dot";
+  } else if (dots && cost.unit == DecodeCost::Unit::products &&
+             options.products == Products::bf16) {
+    macs_per_s = roofs.bf16_macs_per_s;
+    bound = "bf16 dot";
+  }
+  const double read = cost.bytes / roofs.read_bytes_per_s;
+  const double multiply = cost.macs / macs_per_s;
+  return {cost, std::max(read, multiply), read >= multiply ? "read bandwidth" : bound};
+}
+
+std::vector<PartRoof> part_roofs(const Measurement& m, const Model& model,
+                                 const EngineOptions& options, const Roofs& roofs) {
   std::vector<PartRoof> out;
-  for (const DecodeCost& cost : model.decode_costs(options.formats, depth)) {
-    if (cost.bytes == 0) continue;
-    const bool int8 = cost.unit == DecodeCost::Unit::int8 && roofs.int8_macs_per_s > 0;
-    const double read = cost.bytes / roofs.read_bytes_per_s;
-    const double multiply =
-        cost.macs / (int8 ? roofs.int8_macs_per_s : product_roof(options, roofs));
-    out.push_back({cost, std::max(read, multiply),
-                   read >= multiply ? "read bandwidth" : (int8 ? "int8 dot" : "products")});
+  const auto costs = m.what == "decode" ? model.decode_costs(options.formats, m.depth)
+                                        : model.prefill_costs(options.formats, m.depth, m.n_tokens,
+                                                              m.chunk_tokens);
+  for (const DecodeCost& cost : costs) {
+    if (cost.bytes > 0) out.push_back(part_roof(cost, options, roofs));
   }
   return out;
 }
 
-// The share of the machine's roof that was reached: for decode the sum over its parts, for prefill
-// the products with the weights alone.
-double share_of_roof(const Measurement& m, const Model& model, const EngineOptions& options,
-                     const Roofs& roofs) {
-  if (m.what == "decode") {
-    double seconds = 0;
-    for (const PartRoof& part : decode_roofs(model, options, roofs, m.depth)) {
-      seconds += part.seconds;
-    }
-    return m.speed.median * seconds;
-  }
-  // The head multiplies one row of a prefill only.
-  const double macs = static_cast<double>(model.decode_weight_macs()) -
-                      static_cast<double>(model.head_macs()) * (1.0 - 1.0 / m.n_tokens);
-  return m.speed.median * macs / product_roof(options, roofs);
+// The share that was reached of what the machine could do at most, one part after the other.
+double share_of_roof(const Measurement& m, const std::vector<PartRoof>& parts) {
+  double seconds = 0;
+  for (const PartRoof& part : parts) seconds += part.seconds;
+  return m.speed.median * seconds;
 }
 
-std::string_view roof_name(const Measurement& m) {
-  return m.what == "decode" ? "parts' roofs" : "weights' products";
-}
-
-void print_decode_parts(const Model& model, const EngineOptions& options, const Roofs& roofs,
-                        int depth) {
-  for (const PartRoof& part : decode_roofs(model, options, roofs, depth)) {
+void print_parts(const std::vector<PartRoof>& parts) {
+  for (const PartRoof& part : parts) {
     fmt::print("         {:<12} {:>11} {:>10.1f} M MAC {:>9.1f} us, {}\n", part.cost.part,
                human_bytes(part.cost.bytes), part.cost.macs / 1e6, part.seconds * 1e6, part.bound);
   }
@@ -208,18 +204,18 @@ void print_table(const std::vector<Measurement>& all, const Model& model, const 
              static_cast<double>(model.decode_weight_macs()) / 1e6);
   fmt::print("depth is reached by {}\n\n",
              flags.fill == "seeded" ? "seeded random rows, not by prefill" : "prefill");
-  fmt::print("{:<8} {:>8} {:>7} {:>9} {:>9} {:>9}  {}\n", "", "depth", "tokens", "min t/s",
-             "median", "max", "share of");
+  fmt::print("{:<8} {:>8} {:>7} {:>9} {:>9} {:>9} {:>8}\n", "", "depth", "tokens", "min t/s",
+             "median", "max", "of roof");
   for (const Measurement& m : all) {
-    fmt::print("{:<8} {:>8} {:>7} {:>9.2f} {:>9.2f} {:>9.2f}  {:.0f} % of {}\n", m.what, m.depth,
-               m.n_tokens, m.speed.min, m.speed.median, m.speed.max,
-               100 * share_of_roof(m, model, options, roofs), roof_name(m));
+    const std::vector<PartRoof> parts = part_roofs(m, model, options, roofs);
+    fmt::print("{:<8} {:>8} {:>7} {:>9.2f} {:>9.2f} {:>9.2f} {:>6.0f} %\n", m.what, m.depth,
+               m.n_tokens, m.speed.min, m.speed.median, m.speed.max, 100 * share_of_roof(m, parts));
     if (m.depth < m.asked_depth) {
       fmt::print("         asked for at {}: the last depth from which the tokens fit\n",
                  m.asked_depth);
     }
     fmt::print("         time: {}\n", time_shares(m.times));
-    if (m.what == "decode") print_decode_parts(model, options, roofs, m.depth);
+    print_parts(parts);
   }
 }
 
@@ -227,9 +223,10 @@ void print_json(const std::vector<Measurement>& all, const Model& model, const R
                 const EngineOptions& options, const BenchFlags& flags, int n_threads) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const Measurement& m : all) {
-    nlohmann::ordered_json parts;
+    const std::vector<PartRoof> parts = part_roofs(m, model, options, roofs);
+    nlohmann::ordered_json seconds;
     for (int p = 0; p < kNumParts; ++p) {
-      parts[std::string(part_name(static_cast<Part>(p)))] = m.times.seconds[p];
+      seconds[std::string(part_name(static_cast<Part>(p)))] = m.times.seconds[p];
     }
     rows.push_back(
         {{"what", m.what},
@@ -237,16 +234,15 @@ void print_json(const std::vector<Measurement>& all, const Model& model, const R
          {"depth", m.depth},
          {"tokens", m.n_tokens},
          {"tokens_per_s", {{"min", m.speed.min}, {"median", m.speed.median}, {"max", m.speed.max}}},
-         {"roof", roof_name(m)},
-         {"share_of_roof", share_of_roof(m, model, options, roofs)},
-         {"part_seconds", parts}});
-    if (m.what != "decode") continue;
-    for (const PartRoof& part : decode_roofs(model, options, roofs, m.depth)) {
-      rows.back()["decode_parts"].push_back({{"part", part.cost.part},
-                                             {"bytes", part.cost.bytes},
-                                             {"macs", part.cost.macs},
-                                             {"roof_seconds", part.seconds},
-                                             {"bound_by", part.bound}});
+         {"chunk_tokens", m.chunk_tokens},
+         {"share_of_roof", share_of_roof(m, parts)},
+         {"part_seconds", seconds}});
+    for (const PartRoof& part : parts) {
+      rows.back()["parts"].push_back({{"part", part.cost.part},
+                                      {"bytes", part.cost.bytes},
+                                      {"macs", part.cost.macs},
+                                      {"roof_seconds", part.seconds},
+                                      {"bound_by", part.bound}});
     }
   }
   const nlohmann::ordered_json out = {

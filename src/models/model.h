@@ -44,12 +44,16 @@ struct PartTimes {
   double& operator[](Part part) { return seconds[static_cast<int>(part)]; }
 };
 
-/// What one part of decoding one token moves and multiplies: the arithmetic of its roof.
+/// What one part of reading tokens moves and multiplies, per token: the arithmetic of its roof.
 struct DecodeCost {
-  enum class Unit { products, int8 };  // as EngineOptions::products says, or integer dots
+  enum class Unit {
+    products,  // as EngineOptions::products says
+    f32,       // f32 whatever the products are: rows that no dot instruction takes
+    int8,      // integer dots
+  };
 
   std::string_view part;
-  double bytes = 0;  // read once each
+  double bytes = 0;
   double macs = 0;
   Unit unit = Unit::products;
 };
@@ -100,12 +104,16 @@ class Model {
   /// Bytes of weights that decoding one token reads, and multiply-adds that it does with them.
   virtual size_t decode_weight_bytes() const = 0;
   virtual size_t decode_weight_macs() const = 0;
-  /// Of those, the head's: it runs only where logits are wanted.
-  virtual size_t head_macs() const = 0;
 
-  /// The parts of decoding the token after `depth` tokens with these rows. Weights are a mean over
-  /// experts, the rest is exact.
-  virtual std::vector<DecodeCost> decode_costs(const PoolFormats& formats, int depth) const = 0;
+  /// The parts of reading `n_tokens` tokens after `depth` others in chunks of `chunk_tokens`, with
+  /// logits of the last. Bytes are what a chunk has to read once: rows that some token of it sees,
+  /// weights that some token of it needs (of experts, as many as are expected to be needed).
+  virtual std::vector<DecodeCost> prefill_costs(const PoolFormats& formats, int depth, int n_tokens,
+                                                int chunk_tokens) const = 0;
+  /// The parts of decoding the token after `depth` others.
+  std::vector<DecodeCost> decode_costs(const PoolFormats& formats, int depth) const {
+    return prefill_costs(formats, depth, 1, 1);
+  }
 
   /// Takes the runner's scratch from `arena`. Over a dry builder the runner must not be run.
   virtual std::unique_ptr<Runner> bind(ArenaBuilder& arena, Exec& exec,

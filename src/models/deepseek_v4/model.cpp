@@ -1,6 +1,7 @@
 #include "models/deepseek_v4/model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <utility>
 
@@ -92,37 +93,71 @@ size_t DeepseekV4::decode_weight_macs() const {
   return static_cast<size_t>(macs);
 }
 
-size_t DeepseekV4::head_macs() const {
-  return static_cast<size_t>(config_.vocab_size) * static_cast<size_t>(config_.hidden_size);
-}
-
-std::vector<DecodeCost> DeepseekV4::decode_costs(const PoolFormats& formats, int depth) const {
+std::vector<DecodeCost> DeepseekV4::prefill_costs(const PoolFormats& formats, int depth,
+                                                  int n_tokens, int chunk_tokens) const {
+  using Unit = DecodeCost::Unit;
   const Config& c = config_;
-  DecodeCost weights{"weights", static_cast<double>(decode_weight_bytes()),
-                     static_cast<double>(decode_weight_macs()), DecodeCost::Unit::products};
-  DecodeCost window{"window rows"}, csa{"CSA entries"}, hca{"HCA entries"}, index{"index keys"};
-  if (formats.index == RowFormat::native) index.unit = DecodeCost::Unit::int8;
-  // A row is read once and multiplies every head twice: as key and as value.
-  const auto attend = [&](DecodeCost& part, RowFormat format, int n_rows) {
-    part.bytes += static_cast<double>(n_rows) *
-                  static_cast<double>(row_bytes(format, {c.head_dim, c.rope_dim, false}));
-    part.macs += 2.0 * n_rows * c.n_heads * c.head_dim;
+  const auto unit = [](RowFormat format) {  // of attention: bf16 and native rows are bf16 numbers
+    return format == RowFormat::bf16 || format == RowFormat::native ? Unit::products : Unit::f32;
   };
-  for (const LayerConfig& layer : c.layers) {
-    attend(window, formats.window, std::min(c.window, depth + 1));
-    if (layer.attention == LayerKind::swa) continue;
-    const int n_entries = (depth + 1) / layer.ratio;
-    if (layer.attention == LayerKind::hca) {
-      attend(hca, formats.hca, n_entries);
-      continue;
+  DecodeCost weights{.part = "weights"};
+  DecodeCost window{.part = "window rows", .unit = unit(formats.window)};
+  DecodeCost csa{.part = "CSA entries", .unit = unit(formats.csa)};
+  DecodeCost hca{.part = "HCA entries", .unit = unit(formats.hca)};
+  DecodeCost index{.part = "index keys",
+                   .unit = formats.index == RowFormat::native ? Unit::int8 : Unit::f32};
+  // A row multiplies every head twice: as key and as value.
+  const auto attend = [&](DecodeCost& part, RowFormat format, int64_t n_read, int64_t n_met) {
+    part.bytes += static_cast<double>(n_read) *
+                  static_cast<double>(row_bytes(format, {c.head_dim, c.rope_dim, false}));
+    part.macs += 2.0 * static_cast<double>(n_met) * c.n_heads * c.head_dim;
+  };
+  // The sum of f(t + 1) over the tokens t of a chunk: of rows that they see.
+  const auto sum = [](int begin, int end, auto&& f) {
+    int64_t total = 0;
+    for (int t = begin; t < end; ++t) total += f(t + 1);
+    return total;
+  };
+  for (int begin = depth; begin < depth + n_tokens; begin += chunk_tokens) {
+    const int end = std::min(begin + chunk_tokens, depth + n_tokens);
+    const int n = end - begin;
+    visit_weights([&](const Weight& w, double share) {
+      const bool head = &w == &weights_.head;
+      if (head && end < depth + n_tokens) return;
+      weights.bytes += (1 - std::pow(1 - share, n)) * static_cast<double>(w.bytes());
+      if (&w == &weights_.embed) return;  // a look-up
+      weights.macs +=
+          share * (head ? 1 : n) * static_cast<double>(w.n_rows) * static_cast<double>(w.n_cols);
+    });
+    for (const LayerConfig& layer : c.layers) {
+      attend(window, formats.window, end - std::max(0, begin - c.window + 1),
+             sum(begin, end, [&](int seen) { return std::min(c.window, seen); }));
+      if (layer.attention == LayerKind::swa) continue;
+      const int n_entries = end / layer.ratio;
+      if (layer.attention == LayerKind::hca) {
+        attend(hca, formats.hca, n_entries,
+               sum(begin, end, [&](int seen) { return seen / layer.ratio; }));
+        continue;
+      }
+      const int64_t n_picked =
+          sum(begin, end, [&](int seen) { return std::min(c.index_topk, seen / layer.ratio); });
+      attend(csa, formats.csa, std::min<int64_t>(n_entries, n_picked), n_picked);
+      // While all are picked, none is scored.
+      const int64_t n_scored = sum(begin, end, [&](int seen) {
+        return seen / layer.ratio > c.index_topk ? seen / layer.ratio : 0;
+      });
+      if (n_scored == 0) continue;
+      index.bytes += static_cast<double>(n_entries) *
+                     static_cast<double>(row_bytes(formats.index, {c.index_head_dim, 0, true}));
+      index.macs += static_cast<double>(n_scored) * c.index_n_heads * c.index_head_dim;
     }
-    attend(csa, formats.csa, std::min(c.index_topk, n_entries));
-    if (n_entries <= c.index_topk) continue;  // all are picked: none is scored
-    index.bytes += static_cast<double>(n_entries) *
-                   static_cast<double>(row_bytes(formats.index, {c.index_head_dim, 0, true}));
-    index.macs += static_cast<double>(n_entries) * c.index_n_heads * c.index_head_dim;
   }
-  return {weights, window, csa, index, hca};
+  std::vector<DecodeCost> costs = {weights, window, csa, index, hca};
+  for (DecodeCost& cost : costs) {
+    cost.bytes /= n_tokens;
+    cost.macs /= n_tokens;
+  }
+  return costs;
 }
 
 size_t DeepseekV4::vector_bytes() const {

@@ -25,8 +25,8 @@ class DeepseekV4 final : public Model {
   size_t vector_bytes() const override;
   size_t decode_weight_bytes() const override;
   size_t decode_weight_macs() const override;
-  size_t head_macs() const override;
-  std::vector<DecodeCost> decode_costs(const PoolFormats& formats, int depth) const override;
+  std::vector<DecodeCost> prefill_costs(const PoolFormats& formats, int depth, int n_tokens,
+                                        int chunk_tokens) const override;
   std::unique_ptr<Runner> bind(ArenaBuilder& arena, Exec& exec,
                                const RunnerOptions& options) const override;
 
