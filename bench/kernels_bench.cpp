@@ -210,9 +210,9 @@ void index_scores_native(benchmark::State& state, int run) {
   for (auto _ : state) {
     m.pool.run(kKeys / kItemKeys, [&](int item, int) {
       for (int k = item * kItemKeys; k < (item + 1) * kItemKeys; k += run) {
-        m.kernels->index_scores_native({q.data(), q_scales.data(), weights.as<float>(), kHeads,
-                                        kDim, keys.as<std::byte>() + static_cast<size_t>(k) * bytes,
-                                        run, scores.data() + k, q_sums.data()});
+        m.kernels->index_scores_native(
+            {q.data(), q_scales.data(), q_sums.data(), weights.as<float>(), 1, kHeads, kDim,
+             keys.as<std::byte>() + static_cast<size_t>(k) * bytes, run, scores.data() + k, 0});
       }
     });
     benchmark::ClobberMemory();

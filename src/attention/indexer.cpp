@@ -18,7 +18,7 @@ void Indexer::lay_out(ArenaBuilder& arena, int n_threads, int topk, int max_toke
                       int dim, RowFormat format) {
   topk_ = topk;
   const auto threads = topk > 0 ? static_cast<size_t>(n_threads) : 0;
-  scores_ = arena.take<float>("index scores", threads * kKeyTile);
+  scores_ = arena.take<float>("index scores", threads * kQueryTile * kKeyTile);
   candidates_ = arena.take<uint64_t>("index scores", threads * kQueryTile * TopK::room(topk));
   best_ = arena.take<TopK>("index scores", threads);
   const size_t n_queries =
@@ -45,47 +45,54 @@ void Indexer::prepare_queries(Exec& exec, const IndexQuery& query, const Segment
   });
 }
 
-// The thread's scores[w - begin] of entries w in [begin, end), at most kKeyTile of them, whose keys
-// lie in runs of one block each.
+float* Indexer::scores(int thread, int slot) {
+  return scores_ + (product(thread, kQueryTile) + static_cast<size_t>(slot)) * kKeyTile;
+}
+
+// scores(thread, i)[w - begin] of queries first + i, i < n <= kQueryTile, and of entries w in
+// [begin, end), at most kKeyTile of them, whose keys lie in runs of one block each.
 void Indexer::score_keys(Exec& exec, const IndexQuery& query, const Segment& segment, int layer,
-                         int t, int begin, int end, int thread) {
+                         int first, int n, int begin, int end, int thread) {
   const CacheLayout& layout = segment.sequence->layout();
   const RowFormat format = layout.formats.index;
   const RowShape shape = layout.shape.layers[static_cast<size_t>(layer)].index_row();
   const size_t bytes = layout.layers[static_cast<size_t>(layer)].index_bytes;
   const int run = kBlockTokens / query.ratio;
-  const auto row = static_cast<size_t>(t);
-  const auto n_heads = static_cast<size_t>(query.n_heads);
+  const size_t row = product(first, query.n_heads);
+  const auto dim = static_cast<size_t>(query.dim);
   const auto groups = static_cast<size_t>(index_groups(query.dim));
-  const float* const weights = query.weights + row * n_heads;
-  float* const scores = scores_ + static_cast<size_t>(thread) * kKeyTile;
   for (int w = begin; w < end;) {
     const int stop = std::min(end, (w / run + 1) * run);
     const std::byte* const keys = segment.sequence->index_key(layer, w);
     const int n_keys = stop - w;
     if (format == RowFormat::native) {
       exec.ops().index_scores_native(
-          {.q = codes_ + row * n_heads * static_cast<size_t>(index_padded(query.dim)),
-           .q_scales = code_scales_ + row * n_heads * groups,
-           .weights = weights,
+          {.q = codes_ + row * static_cast<size_t>(index_padded(query.dim)),
+           .q_scales = code_scales_ + row * groups,
+           .q_sums = code_sums_ + row * groups,
+           .weights = query.weights + row,
+           .n_queries = n,
            .n_heads = query.n_heads,
            .dim = query.dim,
            .keys = keys,
            .n_keys = n_keys,
-           .scores = scores + (w - begin),
-           .q_sums = code_sums_ + row * n_heads * groups});
+           .scores = scores(thread, 0) + (w - begin),
+           .scores_stride = kKeyTile});
     } else {
       const auto* values = reinterpret_cast<const float*>(keys);
       if (format != RowFormat::f32) {
         float* const decoded = exec.workspace(thread);
         for (int k = 0; k < n_keys; ++k) {
           decode_row(format, shape, keys + static_cast<size_t>(k) * bytes,
-                     decoded + static_cast<size_t>(k) * static_cast<size_t>(query.dim));
+                     decoded + static_cast<size_t>(k) * dim);
         }
         values = decoded;
       }
-      exec.ops().index_scores({query.q + row * n_heads * static_cast<size_t>(query.dim), weights,
-                               query.n_heads, query.dim, values, n_keys, scores + (w - begin)});
+      for (int i = 0; i < n; ++i) {
+        const size_t head = row + product(i, query.n_heads);
+        exec.ops().index_scores({query.q + head * dim, query.weights + head, query.n_heads,
+                                 query.dim, values, n_keys, scores(thread, i) + (w - begin)});
+      }
     }
     w = stop;
   }
@@ -100,15 +107,15 @@ void Indexer::start(TopK& best, int topk, int thread, int slot) {
 void Indexer::pick_tile(Exec& exec, const IndexQuery& query, const Segment& segment, int layer,
                         int first, int n, int thread, int32_t* picks, int32_t* counts) {
   const auto n_visible = [&](int t) { return (segment.start + t + 1) / query.ratio; };
-  const float* const scores = scores_ + static_cast<size_t>(thread) * kKeyTile;
   TopK best[kQueryTile];
   for (int i = 0; i < n; ++i) start(best[i], query.topk, thread, i);
-  for (int begin = 0; begin < n_visible(first + n - 1); begin += kKeyTile) {
+  const int n_keys = n_visible(first + n - 1);  // the last query sees the most
+  for (int begin = 0; begin < n_keys; begin += kKeyTile) {
+    const int end = std::min(begin + kKeyTile, n_keys);
+    score_keys(exec, query, segment, layer, first, n, begin, end, thread);
     for (int i = 0; i < n; ++i) {
-      const int end = std::min(begin + kKeyTile, n_visible(first + i));
-      if (end <= begin) continue;
-      score_keys(exec, query, segment, layer, first + i, begin, end, thread);
-      best[i].add(scores, end - begin, begin);
+      const int visible = std::min(end, n_visible(first + i));
+      if (visible > begin) best[i].add(scores(thread, i), visible - begin, begin);
     }
   }
   for (int i = 0; i < n; ++i) {
@@ -125,8 +132,8 @@ void Indexer::pick_one(Exec& exec, const IndexQuery& query, const Segment& segme
   exec.parallel((n_visible + kKeyTile - 1) / kKeyTile, [&](int tile, int thread) {
     const int begin = tile * kKeyTile;
     const int end = std::min(begin + kKeyTile, n_visible);
-    score_keys(exec, query, segment, layer, t, begin, end, thread);
-    best_[thread].add(scores_ + static_cast<size_t>(thread) * kKeyTile, end - begin, begin);
+    score_keys(exec, query, segment, layer, t, 1, begin, end, thread);
+    best_[thread].add(scores(thread, 0), end - begin, begin);
   });
   for (int thread = 1; thread < n_threads; ++thread) best_[0].merge(best_[thread]);
   counts[t] = best_[0].finish(picks + product(t, query.topk));

@@ -36,8 +36,9 @@ class Indexer {
   static constexpr int kQueryTile = 8;
 
   void prepare_queries(Exec& exec, const IndexQuery& query, const Segment& segment, bool native);
-  void score_keys(Exec& exec, const IndexQuery& query, const Segment& segment, int layer, int t,
-                  int begin, int end, int thread);
+  void score_keys(Exec& exec, const IndexQuery& query, const Segment& segment, int layer, int first,
+                  int n, int begin, int end, int thread);
+  float* scores(int thread, int slot);
   void pick_tile(Exec& exec, const IndexQuery& query, const Segment& segment, int layer, int first,
                  int n, int thread, int32_t* picks, int32_t* counts);
   void pick_one(Exec& exec, const IndexQuery& query, const Segment& segment, int layer, int t,
@@ -45,7 +46,7 @@ class Indexer {
   void start(TopK& best, int topk, int thread, int slot);
 
   int topk_ = 0;
-  float* scores_ = nullptr;         // [n_threads, kKeyTile]
+  float* scores_ = nullptr;         // [n_threads, kQueryTile, kKeyTile]
   uint64_t* candidates_ = nullptr;  // [n_threads, kQueryTile, TopK::room(topk)]
   TopK* best_ = nullptr;            // [n_threads]
   int8_t* codes_ = nullptr;         // [max_tokens, n_heads, index_padded(dim)]

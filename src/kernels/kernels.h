@@ -87,21 +87,24 @@ struct IndexScoresArgs {
   float* scores;  // [n_keys]
 };
 
-/// The same over native keys (row_format.h): with q and keys in twice the e2m1 values,
+/// The same over native keys (row_format.h), for several queries: with q and keys in twice the e2m1
+/// values,
 ///   s_h = sum over groups g ascending of float(codes_h,g . key codes_g) * (q_scales[h, g] * key
 ///   scale_g), scores[w] = sum over h ascending of weights[h] * max(0, s_h),
 /// every product and sum a rounding of its own (no fused multiply-add). The inner dots are exact,
 /// so every kernel set and machine gives the same bits.
 struct IndexScoresNativeArgs {
-  const int8_t* q;        // [n_heads, index_padded(dim)]
-  const float* q_scales;  // [n_heads, index_groups(dim)]
-  const float* weights;   // [n_heads]
+  const int8_t* q;        // [n_queries, n_heads, index_padded(dim)]
+  const float* q_scales;  // [n_queries, n_heads, index_groups(dim)]
+  const int32_t* q_sums;  // [n_queries, n_heads, index_groups(dim)]: sums of a group's codes
+  const float* weights;   // [n_queries, n_heads]
+  int n_queries;
   int n_heads;
   int dim;
   const std::byte* keys;  // [n_keys], row_bytes apart
   int n_keys;
-  float* scores;          // [n_keys]
-  const int32_t* q_sums;  // [n_heads, index_groups(dim)]: sums of a group's codes
+  float* scores;  // [n_queries, n_keys], rows scores_stride floats apart
+  size_t scores_stride;
 };
 
 /// Compressor (spec 5): out[d] = sum over slots of softmax(score[., d])[slot] * kv[slot, d], each

@@ -288,10 +288,10 @@ TEST(Attend, EveryStoredValue) {
 TEST(IndexScores, NativeKeysAreEqualInEverySet) {
   for (const int dim : {2, 23, 24, 32, 34, 128, 130, 192, 277, 512, kMaxHeadDim}) {
     Rng rng(static_cast<uint64_t>(dim));
-    constexpr int kHeads = 7, kKeys = 101;
+    constexpr int kHeads = 7, kKeys = 101, kQueries = 3;
     const RowShape shape{dim, 2, true};
     const size_t bytes = row_bytes(RowFormat::native, shape);
-    const GuardedBytes keys(kKeys * bytes), weights = random_floats(rng, kHeads);
+    const GuardedBytes keys(kKeys * bytes), weights = random_floats(rng, kQueries * kHeads);
     for (int k = 0; k < kKeys; ++k) {
       const GuardedBytes values = random_floats(rng, static_cast<size_t>(dim));
       encode_row(RowFormat::native, shape, values.as<float>(),
@@ -305,27 +305,43 @@ TEST(IndexScores, NativeKeysAreEqualInEverySet) {
     }
     const auto padded = static_cast<size_t>(index_padded(dim));
     const auto groups = static_cast<size_t>(index_groups(dim));
-    std::vector<int8_t> q(kHeads * padded);
-    std::vector<float> scales(kHeads * groups);
-    std::vector<int32_t> sums(kHeads * groups);
-    for (size_t h = 0; h < kHeads; ++h) {
+    std::vector<int8_t> q(kQueries * kHeads * padded);
+    std::vector<float> scales(kQueries * kHeads * groups);
+    std::vector<int32_t> sums(kQueries * kHeads * groups);
+    for (size_t h = 0; h < size_t{kQueries} * kHeads; ++h) {
       const GuardedBytes values = random_floats(rng, static_cast<size_t>(dim));
       quantize_index_query(values.as<float>(), dim, q.data() + h * padded,
                            scales.data() + h * groups, sums.data() + h * groups);
     }
-    const auto score = [&](const Kernels& set, int begin, int end, float* out) {
-      set.index_scores_native({q.data(), scales.data(), weights.as<float>(), kHeads, dim,
-                               keys.as<std::byte>() + static_cast<size_t>(begin) * bytes,
-                               end - begin, out + begin, sums.data()});
+    constexpr size_t kStride = kKeys + 5;
+    const auto score = [&](const Kernels& set, int query, int n_queries, int begin, int end,
+                           float* out) {
+      const auto row = static_cast<size_t>(query) * kHeads;
+      set.index_scores_native({.q = q.data() + row * padded,
+                               .q_scales = scales.data() + row * groups,
+                               .q_sums = sums.data() + row * groups,
+                               .weights = weights.as<float>() + row,
+                               .n_queries = n_queries,
+                               .n_heads = kHeads,
+                               .dim = dim,
+                               .keys = keys.as<std::byte>() + static_cast<size_t>(begin) * bytes,
+                               .n_keys = end - begin,
+                               .scores = out + static_cast<size_t>(query) * kStride + begin,
+                               .scores_stride = kStride});
     };
-    std::vector<float> want(kKeys);
-    score(ref_kernels(), 0, kKeys, want.data());
+    std::vector<float> want(kQueries * kStride);
+    score(ref_kernels(), 0, kQueries, 0, kKeys, want.data());
     for (const Kernels* set : test_sets()) {
-      std::vector<float> parts(kKeys);
+      SCOPED_TRACE(fmt::format("{} dim {}", name(*set), dim));
+      std::vector<float> parts(want.size()), single(want.size());
       for (int k = 0, step = 1; k < kKeys; k += step, step = step % 40 + 7) {
-        score(*set, k, std::min(kKeys, k + step), parts.data());
+        score(*set, 0, kQueries, k, std::min(kKeys, k + step), parts.data());
       }
-      EXPECT_TRUE(same(parts.data(), want.data(), kKeys)) << name(*set) << " dim " << dim;
+      EXPECT_TRUE(same(parts.data(), want.data(), want.size()));
+      for (int query = 0; query < kQueries; ++query) {
+        score(*set, query, 1, 0, kKeys, single.data());
+      }
+      EXPECT_TRUE(same(single.data(), want.data(), want.size()));
     }
   }
 }
@@ -370,9 +386,10 @@ TEST(IndexScores, NativeKeysOfAnyBytesAndHeads) {
         }
       }
       const auto score = [&](const Kernels& set, size_t begin, size_t end, float* out) {
-        set.index_scores_native({q.as<int8_t>(), scales.as<float>(), weights.as<float>(), n_heads,
-                                 dim, keys.as<std::byte>() + begin * bytes,
-                                 static_cast<int>(end - begin), out + begin, sums.as<int32_t>()});
+        set.index_scores_native({q.as<int8_t>(), scales.as<float>(), sums.as<int32_t>(),
+                                 weights.as<float>(), 1, n_heads, dim,
+                                 keys.as<std::byte>() + begin * bytes,
+                                 static_cast<int>(end - begin), out + begin, 0});
       };
       std::vector<float> want(kKeys);
       score(ref_kernels(), 0, kKeys, want.data());

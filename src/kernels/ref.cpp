@@ -94,27 +94,36 @@ void index_scores(const IndexScoresArgs& a) {
   }
 }
 
-void index_scores_native(const IndexScoresNativeArgs& a) {
+float index_score_native(const IndexScoresNativeArgs& a, int query, const int8_t* key,
+                         const float* key_scale) {
   const int n_groups = index_groups(a.dim);
-  const int padded = index_padded(a.dim);
+  float score = 0;
+  for (int h = 0; h < a.n_heads; ++h) {
+    const auto row =
+        static_cast<size_t>(query) * static_cast<size_t>(a.n_heads) + static_cast<size_t>(h);
+    const int8_t* const q = a.q + row * static_cast<size_t>(index_padded(a.dim));
+    const float* const q_scales = a.q_scales + row * static_cast<size_t>(n_groups);
+    float s = 0;
+    for (int g = 0; g < n_groups; ++g) {
+      int32_t exact = 0;
+      for (int i = g * kE2m1Group; i < (g + 1) * kE2m1Group; ++i) exact += q[i] * key[i];
+      s += static_cast<float>(exact) * (q_scales[g] * key_scale[g]);
+    }
+    score += a.weights[row] * std::max(0.0f, s);
+  }
+  return score;
+}
+
+void index_scores_native(const IndexScoresNativeArgs& a) {
   const size_t stride = row_bytes(RowFormat::native, {a.dim, 0, true});
   int8_t key[kMaxHeadDim];
   float key_scale[kMaxHeadDim / kE2m1Group];
   for (int w = 0; w < a.n_keys; ++w) {
     decode_index_key(a.keys + static_cast<size_t>(w) * stride, a.dim, key, key_scale);
-    float score = 0;
-    for (int h = 0; h < a.n_heads; ++h) {
-      float s = 0;
-      for (int g = 0; g < n_groups; ++g) {
-        int32_t exact = 0;
-        for (int i = g * kE2m1Group; i < (g + 1) * kE2m1Group; ++i) {
-          exact += a.q[h * padded + i] * key[i];
-        }
-        s += static_cast<float>(exact) * (a.q_scales[h * n_groups + g] * key_scale[g]);
-      }
-      score += a.weights[h] * std::max(0.0f, s);
+    for (int query = 0; query < a.n_queries; ++query) {
+      a.scores[static_cast<size_t>(query) * a.scores_stride + static_cast<size_t>(w)] =
+          index_score_native(a, query, key, key_scale);
     }
-    a.scores[w] = score;
   }
 }
 

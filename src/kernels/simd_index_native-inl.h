@@ -230,24 +230,28 @@ HWY_NOINLINE HWY_MAYBE_UNUSED void index_scores_native(const IndexScoresNativeAr
     }
     for (size_t v = 0; v < kNativeVectors; ++v) unpack_keys(keys + v * kN, n_bytes, v, tile);
     unpack_scales(keys, n_bytes, n_groups, tile);
-    alignas(64) float scores[kNativeKeys] = {};
-    for (int h = 0; h < a.n_heads; h += kNativeHeads) {
-      switch (a.n_heads - h) {
-        case 1:
-          score_native_heads<1>(a, h, tile, scores);
-          break;
-        case 2:
-          score_native_heads<2>(a, h, tile, scores);
-          break;
-        case 3:
-          score_native_heads<3>(a, h, tile, scores);
-          break;
-        default:
-          score_native_heads<kNativeHeads>(a, h, tile, scores);
-          break;
+    for (int query = 0; query < a.n_queries; ++query) {
+      alignas(64) float scores[kNativeKeys] = {};
+      const int end = (query + 1) * a.n_heads;
+      for (int h = query * a.n_heads; h < end; h += kNativeHeads) {
+        switch (end - h) {
+          case 1:
+            score_native_heads<1>(a, h, tile, scores);
+            break;
+          case 2:
+            score_native_heads<2>(a, h, tile, scores);
+            break;
+          case 3:
+            score_native_heads<3>(a, h, tile, scores);
+            break;
+          default:
+            score_native_heads<kNativeHeads>(a, h, tile, scores);
+            break;
+        }
       }
+      std::memcpy(a.scores + static_cast<size_t>(query) * a.scores_stride + w, scores,
+                  static_cast<size_t>(n_keys) * sizeof(float));
     }
-    std::memcpy(a.scores + w, scores, static_cast<size_t>(n_keys) * sizeof(float));
   }
 }
 

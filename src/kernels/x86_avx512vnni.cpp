@@ -157,6 +157,7 @@ VARVE_TARGET void index_scores_native(const IndexScoresNativeArgs& a) {
   const auto n_groups = static_cast<size_t>(index_groups(a.dim));
   const size_t n_bytes = stride - n_groups;
   const auto* const stored = reinterpret_cast<const uint8_t*>(a.keys);
+  const auto n_heads = static_cast<size_t>(a.n_heads);
   Tile tile;  // what is not needed of it stays as it is
   for (int w = 0; w < a.n_keys; w += int{kTileKeys}) {
     const int n_keys = std::min(int{kTileKeys}, a.n_keys - w);
@@ -167,15 +168,19 @@ VARVE_TARGET void index_scores_native(const IndexScoresNativeArgs& a) {
     for (size_t v = 0; v < kVectors; ++v) {
       unpack_keys(keys + v * kLanes, n_bytes, n_groups, v, tile);
     }
-    __m512 scores[kVectors] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    for (size_t h = 0; h < static_cast<size_t>(a.n_heads); h += kHeads) {
-      const size_t n_heads = std::min(kHeads, static_cast<size_t>(a.n_heads) - h);
-      kScoreHeads[n_heads - 1](a.q + h * n_groups * kE2m1Group, a.q_scales + h * n_groups,
-                               a.q_sums + h * n_groups, a.weights + h, n_groups, tile, scores);
+    for (size_t query = 0; query < static_cast<size_t>(a.n_queries); ++query) {
+      __m512 scores[kVectors] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+      for (size_t h = 0; h < n_heads; h += kHeads) {
+        const size_t row = query * n_heads + h;
+        kScoreHeads[std::min(kHeads, n_heads - h) - 1](
+            a.q + row * n_groups * kE2m1Group, a.q_scales + row * n_groups,
+            a.q_sums + row * n_groups, a.weights + row, n_groups, tile, scores);
+      }
+      alignas(64) float out[kTileKeys];
+      for (size_t v = 0; v < kVectors; ++v) _mm512_store_ps(out + v * kLanes, scores[v]);
+      std::memcpy(a.scores + query * a.scores_stride + w, out,
+                  static_cast<size_t>(n_keys) * sizeof(float));
     }
-    alignas(64) float out[kTileKeys];
-    for (size_t v = 0; v < kVectors; ++v) _mm512_store_ps(out + v * kLanes, scores[v]);
-    std::memcpy(a.scores + w, out, static_cast<size_t>(n_keys) * sizeof(float));
   }
 }
 
