@@ -77,6 +77,7 @@ class Bench:
         self.gguf = self.work / "attn-real.gguf"
         self.model = self.work / "flash-6l"
         self.about = {}
+        self.chunks = {}  # of varve, by row
         self.rates = {row.name: {"peer": [], "varve": []} for row in flags.rows}
 
     def prepare(self):
@@ -123,8 +124,8 @@ class Bench:
         result = json.loads(out)
         self.about["cpu"] = result["cpu"]
         self.about["varve"].update({key: result[key] for key in
-                                    ("threads", "kernels", "products", "formats", "chunk_tokens", "roofs")
-                                    if key in result})
+                                    ("threads", "kernels", "products", "formats", "fill", "roofs")})
+        self.chunks[row.name] = result["rows"][0]["chunk_tokens"]
         self.rates[row.name]["varve"].append(result["rows"][0]["tokens_per_s"]["median"])
 
     def rows(self):
@@ -135,7 +136,7 @@ class Bench:
             ratio = statistics.median(varve) / statistics.median(peer)
             yield {"row": row.name, "title": row.title, "depth": row.depth,
                    "peer_settings": row.peer_arguments(), "varve_settings": row.varve_arguments(),
-                   "peer_tokens_per_s": peer, "varve_tokens_per_s": varve, "ratio": ratio,
+                   "varve_chunk_tokens": self.chunks[row.name], "peer_tokens_per_s": peer, "varve_tokens_per_s": varve, "ratio": ratio,
                    "required": row.required, "met": ratio >= row.required}
 
     def table(self):
@@ -143,7 +144,7 @@ class Bench:
             return f"{statistics.median(rates):.2f} ({min(rates):.2f}-{max(rates):.2f})"
 
         ours, theirs = self.about["varve"], self.about["llama.cpp"]
-        roofs = ours.get("roofs", {})
+        roofs = ours["roofs"]
         lines = [
             f"{self.about['cpu']}, {self.flags.threads} threads, {self.flags.reps} repetitions in "
             "turns; tokens/s, median (min-max)", "",
@@ -151,9 +152,9 @@ class Bench:
             f"{ours['kernels']}, products {ours['products']}",
             f"- llama.cpp: {theirs['version']} ({theirs['package']}), flash attention "
             f"{theirs['flash_attention']}, f16 cache where no other is named",
-            f"- roofs: read {roofs.get('read_bytes_per_s', 0) / 1e9:.0f} GB/s, bf16 dot "
-            f"{roofs.get('bf16_macs_per_s', 0) / 1e9:.0f} GMAC/s, int8 dot "
-            f"{roofs.get('int8_macs_per_s', 0) / 1e9:.0f} GMAC/s", "",
+            f"- roofs: read {roofs['read_bytes_per_s'] / 1e9:.0f} GB/s, bf16 dot "
+            f"{roofs['bf16_macs_per_s'] / 1e9:.0f} GMAC/s, int8 dot "
+            f"{roofs['int8_macs_per_s'] / 1e9:.0f} GMAC/s", "",
             "| | llama.cpp | varve | ratio | required | |",
             "|---|---|---|---|---|---|"]
         for row in self.rows():

@@ -1,0 +1,244 @@
+#include "cli/bench_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/cpu.h"
+#include "cli/engine_flags.h"
+
+namespace varve::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The least time a token that one part of a measurement can take, and what it is bound by.
+struct PartRoof {
+  DecodeCost cost;
+  double seconds = 0;
+  std::string_view bound;
+};
+
+PartRoof part_roof(const DecodeCost& cost, const EngineOptions& options, const Roofs& roofs) {
+  // Dot instructions count only with the kernels that use them.
+  const bool dots = options.kernels->name == "avx512bf16";
+  double macs_per_s = roofs.f32_macs_per_s;
+  std::string_view bound = "f32 FMA";
+  if (dots && cost.unit == DecodeCost::Unit::int8 && roofs.int8_macs_per_s > 0) {
+    macs_per_s = roofs.int8_macs_per_s;
+    bound = "int8 dot";
+  } else if (dots && cost.unit == DecodeCost::Unit::products &&
+             options.products == Products::bf16) {
+    macs_per_s = roofs.bf16_macs_per_s;
+    bound = "bf16 dot";
+  }
+  const double read = cost.bytes / roofs.read_bytes_per_s;
+  const double multiply = cost.macs / macs_per_s;
+  return {cost, std::max(read, multiply), read >= multiply ? "read bandwidth" : bound};
+}
+
+// Engine parts whose time is spent on some of the costs: what can be held against each other.
+struct ProfileGroup {
+  std::string_view name;
+  std::vector<Part> spent_on;
+  std::vector<std::string_view> costs;  // empty: no roof
+};
+
+const std::vector<ProfileGroup>& profile_groups() {
+  static const std::vector<ProfileGroup> groups = {
+      {"weights",
+       {Part::linears, Part::experts, Part::head, Part::hyper_connections, Part::embed},
+       {"weights"}},
+      {"attention", {Part::attention}, {"window rows", "CSA entries", "HCA entries"}},
+      {"indexer", {Part::index}, {"index keys"}},
+      {"compressor", {Part::compress}, {}}};
+  return groups;
+}
+
+// One measurement, worked out: seconds are those of one token.
+struct Analysis {
+  struct Group {
+    const ProfileGroup* about;
+    std::vector<PartRoof> roofs;
+    PartRoof total;  // of the roofs
+    double seconds = 0;
+  };
+  std::vector<PartRoof> roofs;
+  std::vector<Group> groups;
+  double share_of_roof = 0;  // one part after the other
+};
+
+double seconds_per_token(const Measurement& m, Part part) {
+  return m.times.seconds[static_cast<int>(part)] / m.n_tokens / m.n_repetitions;
+}
+
+Analysis analyse(const BenchReport& report, const Measurement& m) {
+  Analysis out;
+  const PoolFormats& formats = report.options.formats;
+  const auto costs = m.what == "decode" ? report.model->decode_costs(formats, m.depth)
+                                        : report.model->prefill_costs(formats, m.depth, m.n_tokens,
+                                                                      m.chunk_tokens);
+  for (const DecodeCost& cost : costs) {
+    if (cost.bytes == 0) continue;
+    out.roofs.push_back(part_roof(cost, report.options, report.roofs));
+    out.share_of_roof += m.speed.median * out.roofs.back().seconds;
+  }
+  for (const ProfileGroup& about : profile_groups()) {
+    Analysis::Group group{.about = &about, .roofs = {}, .total = {}};
+    for (const Part part : about.spent_on) group.seconds += seconds_per_token(m, part);
+    for (const PartRoof& roof : out.roofs) {
+      if (std::find(about.costs.begin(), about.costs.end(), roof.cost.part) == about.costs.end()) {
+        continue;
+      }
+      group.roofs.push_back(roof);
+      group.total.cost.bytes += roof.cost.bytes;
+      group.total.cost.macs += roof.cost.macs;
+      group.total.seconds += roof.seconds;
+    }
+    out.groups.push_back(std::move(group));
+  }
+  return out;
+}
+
+std::string_view products_name(const BenchReport& report) {
+  return report.options.products == Products::f32 ? "f32" : "bf16";
+}
+
+// One line of the profile; what is not there stays blank.
+void print_profile_line(int indent, std::string_view name, const PartRoof* roof,
+                        const double* seconds, std::string_view bound) {
+  const auto number = [](bool there, double value, int digits) {
+    return there ? fmt::format("{:.{}f}", value, digits) : std::string();
+  };
+  const bool has = roof != nullptr;
+  const std::string line = fmt::format(
+      "{:{}}{:<{}} {:>11} {:>8} {:>9} {:>9}  {}", "", indent, name, 21 - indent,
+      has ? human_bytes(roof->cost.bytes) : "", number(has, has ? roof->cost.macs / 1e6 : 0, 1),
+      number(has, has ? roof->seconds * 1e3 : 0, 3),
+      number(seconds != nullptr, seconds != nullptr ? *seconds * 1e3 : 0, 3), bound);
+  fmt::print("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));
+}
+
+void print_profile(const Measurement& m, const Analysis& analysis) {
+  fmt::print("  {:<19} {:>11} {:>8} {:>9} {:>9}  {}\n", "per token", "bytes", "M MAC", "roof ms",
+             "ms", "bound by");
+  for (const Analysis::Group& group : analysis.groups) {
+    const bool one = group.roofs.size() == 1;
+    print_profile_line(2, group.about->name, group.roofs.empty() ? nullptr : &group.total,
+                       &group.seconds, one ? group.roofs.front().bound : "");
+    if (!one) {
+      for (const PartRoof& roof : group.roofs) {
+        print_profile_line(4, roof.cost.part, &roof, nullptr, roof.bound);
+      }
+    }
+    if (group.about->spent_on.size() == 1) continue;
+    for (const Part part : group.about->spent_on) {
+      const double seconds = seconds_per_token(m, part);
+      print_profile_line(4, part_name(part), nullptr, &seconds, "");
+    }
+  }
+}
+
+Json json_of(const BenchReport& report, const Measurement& m) {
+  const Analysis analysis = analyse(report, m);
+  Json seconds, parts = Json::array(), profile = Json::array();
+  for (int p = 0; p < kNumParts; ++p) {
+    seconds[std::string(part_name(static_cast<Part>(p)))] = m.times.seconds[p];
+  }
+  for (const PartRoof& part : analysis.roofs) {
+    parts.push_back({{"part", part.cost.part},
+                     {"bytes_per_token", part.cost.bytes},
+                     {"macs_per_token", part.cost.macs},
+                     {"roof_ms_per_token", part.seconds * 1e3},
+                     {"bound_by", part.bound}});
+  }
+  for (const Analysis::Group& group : analysis.groups) {
+    Json spent_on = Json::array();
+    for (const Part part : group.about->spent_on) spent_on.push_back(part_name(part));
+    profile.push_back({{"name", group.about->name},
+                       {"ms_per_token", group.seconds * 1e3},
+                       {"roof_ms_per_token", group.total.seconds * 1e3},
+                       {"spent_on", spent_on},
+                       {"parts", group.about->costs}});
+  }
+  return {
+      {"what", m.what},
+      {"asked_depth", m.asked_depth},
+      {"depth", m.depth},
+      {"tokens", m.n_tokens},
+      {"repetitions", m.n_repetitions},
+      {"chunk_tokens", m.chunk_tokens},
+      {"tokens_per_s", {{"min", m.speed.min}, {"median", m.speed.median}, {"max", m.speed.max}}},
+      {"share_of_roof", analysis.share_of_roof},
+      {"parts", parts},
+      {"profile", profile},
+      {"part_seconds", seconds}};
+}
+
+}  // namespace
+
+void print_bench_table(const BenchReport& report, bool profile) {
+  const Roofs& roofs = report.roofs;
+  fmt::print("{}, {} threads, kernels {}, products {}\n", cpu_name(), report.n_threads,
+             report.options.kernels->name, products_name(report));
+  fmt::print("{}\n", describe_formats(report.options.formats));
+  fmt::print("roofs, measured here: read {:.1f} GB/s, f32 FMA {:.0f} GMAC/s,\n  bf16 dot ",
+             roofs.read_bytes_per_s / 1e9, roofs.f32_macs_per_s / 1e9);
+  const auto dot = [](double macs) {
+    return macs > 0 ? fmt::format("{:.0f} GMAC/s", macs / 1e9) : std::string("none");
+  };
+  fmt::print("{}, int8 dot {}\n", dot(roofs.bf16_macs_per_s), dot(roofs.int8_macs_per_s));
+  fmt::print("weights per decoded token (mean over experts): {} read, {:.0f} M multiply-adds\n",
+             human_bytes(static_cast<double>(report.model->decode_weight_bytes())),
+             static_cast<double>(report.model->decode_weight_macs()) / 1e6);
+  fmt::print("depth is reached by {}\n\n",
+             report.fill == "seeded" ? "seeded random rows, not by prefill" : "prefill");
+  fmt::print("{:<8} {:>8} {:>7} {:>9} {:>9} {:>9} {:>8}\n", "", "depth", "tokens", "min t/s",
+             "median", "max", "of roof");
+  for (const Measurement& m : report.rows) {
+    const Analysis analysis = analyse(report, m);
+    fmt::print("{:<8} {:>8} {:>7} {:>9.2f} {:>9.2f} {:>9.2f} {:>6.0f} %\n", m.what, m.depth,
+               m.n_tokens, m.speed.min, m.speed.median, m.speed.max, 100 * analysis.share_of_roof);
+    if (m.depth < m.asked_depth) {
+      fmt::print("  asked for at {}: this is the last depth from which the tokens fit\n",
+                 m.asked_depth);
+    }
+    if (profile) {
+      print_profile(m, analysis);
+    } else {
+      fmt::print("  time: {}\n", time_shares(m.times));
+    }
+  }
+}
+
+void print_bench_json(const BenchReport& report) {
+  const PoolFormats& formats = report.options.formats;
+  const Roofs& roofs = report.roofs;
+  Json rows = Json::array();
+  for (const Measurement& m : report.rows) rows.push_back(json_of(report, m));
+  const Json out = {{"schema", "varve.bench/2"},
+                    {"model", report.model_name},
+                    {"cpu", cpu_name()},
+                    {"threads", report.n_threads},
+                    {"kernels", report.options.kernels->name},
+                    {"products", products_name(report)},
+                    {"formats",
+                     {{"window", row_format_name(formats.window)},
+                      {"csa", row_format_name(formats.csa)},
+                      {"hca", row_format_name(formats.hca)},
+                      {"index", row_format_name(formats.index)}}},
+                    {"fill", report.fill},
+                    {"roofs",
+                     {{"read_bytes_per_s", roofs.read_bytes_per_s},
+                      {"f32_macs_per_s", roofs.f32_macs_per_s},
+                      {"bf16_macs_per_s", roofs.bf16_macs_per_s},
+                      {"int8_macs_per_s", roofs.int8_macs_per_s}}},
+                    {"weight_bytes_per_token", report.model->decode_weight_bytes()},
+                    {"weight_macs_per_token", report.model->decode_weight_macs()},
+                    {"rows", rows}};
+  // A directory's name need not be UTF-8.
+  fmt::print("{}\n", out.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+}  // namespace varve::cli

@@ -1,0 +1,45 @@
+// What `varve bench` measured, and how it is shown: as a table, as JSON, as a plot.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "kernels/roofs.h"
+
+namespace varve::cli {
+
+/// Tokens per second over the repetitions.
+struct Speed {
+  double min = 0, median = 0, max = 0;
+};
+
+struct Measurement {
+  std::string what;  // "prefill" or "decode"
+  int asked_depth = 0;
+  int depth = 0;  // the last one from which the tokens fit, where that is less
+  int n_tokens = 0;
+  int n_repetitions = 0;
+  int chunk_tokens = 0;  // read in one step, at most
+  Speed speed;
+  PartTimes times;  // over all repetitions
+};
+
+struct BenchReport {
+  std::string model_name;
+  const Model* model = nullptr;
+  EngineOptions options;
+  int n_threads = 0;
+  std::string fill;
+  Roofs roofs;
+  std::vector<Measurement> rows;
+};
+
+/// Two lines a measurement; with `profile` also its parts beside their roofs.
+void print_bench_table(const BenchReport& report, bool profile);
+void print_bench_json(const BenchReport& report);
+
+/// An SVG of tokens/s over depth.
+std::string bench_plot(const BenchReport& report);
+
+}  // namespace varve::cli
