@@ -158,9 +158,8 @@ std::string bench_plot(const BenchReport& report) {
       if (m.what == series.what) points.push_back(&m);
     }
     if (points.empty()) continue;
-    std::sort(points.begin(), points.end(), [](const Measurement* a, const Measurement* b) {
-      return a->depth < b->depth;
-    });
+    std::sort(points.begin(), points.end(),
+              [](const Measurement* a, const Measurement* b) { return a->depth < b->depth; });
     std::string path;
     for (const Measurement* m : points) {
       const double at = axis.x(m->depth);

@@ -140,6 +140,18 @@ void print_profile(const Measurement& m, const Analysis& analysis) {
   }
 }
 
+// "  time: weights 81 %, attention 12 %, indexer 5 %, compressor 2 %"
+void print_shares(const Analysis& analysis) {
+  double total = 0;
+  for (const Analysis::Group& group : analysis.groups) total += group.seconds;
+  std::string_view before = "  time: ";
+  for (const Analysis::Group& group : analysis.groups) {
+    fmt::print("{}{} {:.0f} %", before, group.about->name, 100 * group.seconds / total);
+    before = ", ";
+  }
+  fmt::print("\n");
+}
+
 Json json_of(const BenchReport& report, const Measurement& m) {
   const Analysis analysis = analyse(report, m);
   Json seconds, parts = Json::array(), profile = Json::array();
@@ -207,7 +219,7 @@ void print_bench_table(const BenchReport& report, bool profile) {
     if (profile) {
       print_profile(m, analysis);
     } else {
-      fmt::print("  time: {}\n", time_shares(m.times));
+      print_shares(analysis);
     }
   }
 }
