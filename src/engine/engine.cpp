@@ -267,7 +267,7 @@ int Engine::schedule() {
     const int start = session->n_tokens();
     const int interval = options_.resume_interval_tokens;
     const int n = std::min({session->n_pending(), left, interval - start % interval});
-    const int32_t* const ids = session->pending_.data() + session->next_pending_;
+    const int32_t* const ids = session->sequence_.next_ids().data();
     segments_.push_back({&session->sequence_, static_cast<int>(batch_ids_.size()), n, start});
     segment_slots_.push_back(slot);
     batch_ids_.insert(batch_ids_.end(), ids, ids + n);
@@ -291,12 +291,10 @@ void Engine::postprocess() {
     const Segment& segment = segments_[i];
     Session& session = *sessions_[static_cast<size_t>(segment_slots_[i])];
     session.sequence_.commit({batch_ids_.data() + segment.first, static_cast<size_t>(segment.n)});
-    session.next_pending_ += static_cast<size_t>(segment.n);
+    session.n_pending_ -= segment.n;
     if (session.n_tokens() % options_.resume_interval_tokens == 0) session.save_resume_point();
     session.has_logits_ = session.n_pending() == 0;
     if (!session.has_logits_) continue;
-    session.pending_.clear();
-    session.next_pending_ = 0;
     logit_rows_.push_back(segment.first + segment.n - 1);
   }
   if (logit_rows_.empty()) return;

@@ -72,7 +72,7 @@ class Session {
     return sequence_ ? sequence_.ids() : std::span<const int32_t>();
   }
   /// Tokens that wait for step().
-  int n_pending() const { return static_cast<int>(pending_.size() - next_pending_); }
+  int n_pending() const { return n_pending_; }
 
   /// Gives the session tokens to read and returns at once. Errors (usage): an id outside the
   /// vocabulary, more tokens than the context holds; the session is then as it was.
@@ -111,8 +111,7 @@ class Session {
 
   Engine* engine_ = nullptr;
   Sequence sequence_;
-  std::vector<int32_t> pending_;
-  size_t next_pending_ = 0;
+  int n_pending_ = 0;        // the first of sequence_.next_ids()
   float* logits_ = nullptr;  // [vocab_size], the engine's
   bool has_logits_ = false;
   int slot_ = -1;

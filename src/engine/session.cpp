@@ -20,12 +20,10 @@ Session& Session::operator=(Session&& other) noexcept {
   leave();
   engine_ = std::exchange(other.engine_, nullptr);
   sequence_ = std::move(other.sequence_);
-  pending_ = std::move(other.pending_);
-  next_pending_ = std::exchange(other.next_pending_, 0);
+  n_pending_ = std::exchange(other.n_pending_, 0);
   logits_ = std::exchange(other.logits_, nullptr);
   has_logits_ = std::exchange(other.has_logits_, false);
   slot_ = std::exchange(other.slot_, -1);
-  other.pending_.clear();
   if (engine_ != nullptr) engine_->sessions_[static_cast<size_t>(slot_)] = this;
   return *this;
 }
@@ -38,8 +36,7 @@ void Session::leave() {
   if (engine_ != nullptr) engine_->sessions_[static_cast<size_t>(slot_)] = nullptr;
   engine_ = nullptr;
   sequence_ = Sequence();
-  pending_.clear();
-  next_pending_ = 0;
+  n_pending_ = 0;
   has_logits_ = false;
 }
 
@@ -59,7 +56,8 @@ Result<void> Session::enqueue(std::span<const int32_t> ids) {
                        engine_->options_.ctx_tokens, in_all);
   }
   VARVE_CHECKED(sequence_.reserve(static_cast<int>(in_all)));
-  pending_.insert(pending_.end(), ids.begin(), ids.end());
+  std::copy(ids.begin(), ids.end(), sequence_.next_ids().begin() + n_pending_);
+  n_pending_ += static_cast<int>(ids.size());
   return {};
 }
 
@@ -87,14 +85,15 @@ Result<void> Session::rewind(int n) {
   if (n < 0 || n > n_tokens()) {
     return usage_error("cannot rewind to token {}: the session has {}", n, n_tokens());
   }
-  pending_.clear();
-  next_pending_ = 0;
+  n_pending_ = 0;
   if (n == n_tokens() && has_logits_) return {};
-  const std::vector<int32_t> past(ids().begin(), ids().begin() + n);
   const int from = sequence_.rewind_to_resume_point(n);
   has_logits_ = false;
-  if (from < n) return append(std::span(past).subspan(static_cast<size_t>(from)));
-  if (n > 0) {
+  if (from < n) {
+    VARVE_CHECKED(sequence_.reserve(n));
+    n_pending_ = n - from;  // their ids still stand in next_ids()
+    while (n_pending_ > 0) engine_->step();
+  } else if (n > 0) {
     engine_->runner_->logits_of_newest(sequence_, logits_);
     has_logits_ = true;
   }

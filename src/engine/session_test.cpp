@@ -50,6 +50,20 @@ TEST(Session, RewindDropsWhatWaits) {
   EXPECT_TRUE(session.logits().empty());
 }
 
+TEST(Session, WhatWaitsIsReadInOrderUpToTheContext) {
+  auto engine = Engine::create(small_model(), {.ctx_tokens = 305, .chunk_tokens = 100}).value();
+  Session session = engine->new_session().value();
+  const std::vector<int32_t> all = ids(305);
+  ASSERT_TRUE(session.enqueue(std::span(all).first(200)));
+  EXPECT_EQ(engine->step(), 100);
+  ASSERT_TRUE(session.enqueue(std::span(all).subspan(200)));
+  EXPECT_EQ(session.n_tokens(), 100);
+  EXPECT_EQ(session.n_pending(), 205);
+  EXPECT_FALSE(session.enqueue(std::span(all).first(1)));
+  while (session.n_pending() > 0) engine->step();
+  EXPECT_TRUE(std::equal(all.begin(), all.end(), session.ids().begin(), session.ids().end()));
+}
+
 TEST(Session, IsOverWhenMovedFromOrLeftByItsEngine) {
   auto engine = Engine::create(small_model(), {.ctx_tokens = 100}).value();
   Session first = engine->new_session().value();

@@ -155,6 +155,12 @@ std::span<const int32_t> Sequence::ids() const {
   return {slot.ids, static_cast<size_t>(slot.n_tokens)};
 }
 
+std::span<int32_t> Sequence::next_ids() const {
+  const Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
+  return {slot.ids + slot.n_tokens,
+          static_cast<size_t>(cache_->options_.ctx_tokens - slot.n_tokens)};
+}
+
 Result<void> Sequence::reserve(int n_tokens) {
   if (n_tokens > cache_->options_.ctx_tokens) {
     return usage_error("the context holds {} tokens; {} are asked for", cache_->options_.ctx_tokens,

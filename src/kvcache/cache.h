@@ -51,6 +51,9 @@ class Sequence {
   /// Tokens whose rows are in the cache.
   int n_tokens() const;
   std::span<const int32_t> ids() const;
+  /// Where the ids of the tokens from n_tokens() on will be: a place for those that wait. After a
+  /// rewind the ids that were forgotten still stand here.
+  std::span<int32_t> next_ids() const;
 
   /// Makes room for tokens up to position n_tokens (exclusive). Error (usage): beyond the context.
   Result<void> reserve(int n_tokens);
