@@ -141,7 +141,8 @@ class Run(unittest.TestCase):
                  "prompt_seconds": float, "generated_tokens": int, "decode_seconds": float,
                  "ctx_tokens": int, "chunk_tokens": int, "threads": int, "kernels": str,
                  "cache_bytes_per_token": float, "cache_bytes": int, "arena_bytes": int,
-                 "weight_bytes": int, "peak_rss_bytes": int, "part_seconds": dict}
+                 "weight_bytes": int, "vector_bytes": int, "process_bytes": int,
+                 "planned_bytes": int, "peak_rss_bytes": int, "part_seconds": dict}
         for name, kind in kinds.items():
             self.assertIsInstance(out.get(name), kind, name)
         self.assertEqual(out["schema"], "varve.run/1")
@@ -204,8 +205,21 @@ class Run(unittest.TestCase):
         long_prompt = "The code of the amber falcon is 47.\n" * 400
         for arguments in (("-p", "And", "-n", 4), ("--ctx", 65536, "-p", long_prompt, "-n", 4)):
             out = self.run_json(*arguments, "--temp", 0)
-            self.assertLessEqual(out["peak_rss_bytes"],
-                                 out["weight_bytes"] + out["arena_bytes"] + 64 * MIB)
+            parts = ("weight_bytes", "vector_bytes", "arena_bytes", "process_bytes")
+            self.assertEqual(out["planned_bytes"], sum(out[part] for part in parts))
+            self.assertLessEqual(out["peak_rss_bytes"], out["planned_bytes"] + 8 * MIB)
+
+    def test_a_full_context_takes_what_was_planned(self):
+        prompt = "The code of the amber falcon is 47.\n" * 1000
+        for numerics in ("native", "reference"):
+            flags = ("--temp", 0, "-n", 4, "--threads", 2, "--numerics", numerics)
+            out = self.run_json(*flags, stdin=prompt)
+            self.assertGreater(out["prompt_tokens"], 10000)
+            self.assertLessEqual(abs(out["peak_rss_bytes"] - out["planned_bytes"]), 2 * MIB)
+        done = self.ok("run", "-p", "And", "-n", 1, "--stats")
+        self.assertRegex(done.stderr.decode(), r"process, tokenizer, prompt +[\d.]+ MiB\n"
+                                               r"  planned +[\d.]+ MiB\n  peak resident set +"
+                                               r"[\d.]+ MiB \([+-][\d.]+ % of planned\)\n")
 
 
 class OtherVerbs(unittest.TestCase):

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -92,6 +92,24 @@ size_t address_space_left_bytes() {
   if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
   const size_t used = proc_kib("/proc/self/status", "VmSize:", 0);
   return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}
+
+// A mapping in smaps is a line that begins with its addresses in lower case and ends with its name,
+// then lines of "Key:   123 kB".
+size_t resident_bytes_without(std::string_view suffix) {
+  constexpr std::string_view kResident = "Rss:";
+  std::ifstream file("/proc/self/smaps");
+  std::string line;
+  size_t bytes = 0;
+  bool counts = true;
+  while (std::getline(file, line)) {
+    if (line.empty() || line[0] < 'A' || line[0] > 'Z') {
+      counts = !line.ends_with(suffix);
+    } else if (counts && line.starts_with(kResident)) {
+      bytes += std::strtoull(line.c_str() + kResident.size(), nullptr, 10) * 1024;
+    }
+  }
+  return bytes;
 }
 
 size_t peak_resident_bytes() {

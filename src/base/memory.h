@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace varve {
 
@@ -13,6 +14,9 @@ size_t available_memory_bytes();
 /// Bytes that RLIMIT_AS lets this process map in addition to what it has mapped. The largest
 /// size_t without a limit.
 size_t address_space_left_bytes();
+
+/// Resident set of this process now, in bytes, without mapped files whose names end in `suffix`.
+size_t resident_bytes_without(std::string_view suffix);
 
 /// Peak resident set of this process so far, in bytes (VmHWM).
 size_t peak_resident_bytes();

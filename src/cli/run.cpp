@@ -75,6 +75,7 @@ Result<SamplerOptions> sampler_options(const RunFlags& flags) {
 }
 
 struct Outcome {
+  size_t process_bytes = 0;  // see Footprint
   int prompt_tokens = 0;
   double prompt_seconds = 0;
   double decode_seconds = 0;
@@ -95,7 +96,25 @@ std::string_view reason_name(StopReason reason) {
   return "cancelled";
 }
 
+// What the run was to take in all, and what it took.
+struct Footprint {
+  size_t process_bytes = 0;  // before the engine stands: program, tokenizer, prompt
+  size_t planned_bytes = 0;
+  size_t peak_bytes = 0;
+
+  double excess_percent() const {
+    return 100 * (static_cast<double>(peak_bytes) / static_cast<double>(planned_bytes) - 1);
+  }
+};
+
+Footprint footprint(const Engine& engine, const Outcome& outcome) {
+  return {.process_bytes = outcome.process_bytes,
+          .planned_bytes = engine.memory().total_bytes() + outcome.process_bytes,
+          .peak_bytes = peak_resident_bytes()};
+}
+
 void print_json(const Engine& engine, const Outcome& outcome) {
+  const Footprint memory = footprint(engine, outcome);
   nlohmann::ordered_json parts;
   for (int p = 0; p < kNumParts; ++p) {
     parts[std::string(part_name(static_cast<Part>(p)))] =
@@ -119,7 +138,9 @@ void print_json(const Engine& engine, const Outcome& outcome) {
       {"arena_bytes", engine.memory().arena_bytes},
       {"weight_bytes", engine.memory().weight_bytes},
       {"vector_bytes", engine.memory().vector_bytes},
-      {"peak_rss_bytes", peak_resident_bytes()},
+      {"process_bytes", memory.process_bytes},
+      {"planned_bytes", memory.planned_bytes},
+      {"peak_rss_bytes", memory.peak_bytes},
       {"part_seconds", parts},
   };
   // Sampled text need not be valid UTF-8 where a token was cut; JSON must be.
@@ -148,8 +169,15 @@ void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
     fmt::print(stderr, "  {:<28} {:>12}\n", part.name,
                human_bytes(static_cast<double>(part.bytes)));
   }
-  fmt::print(stderr, "  {:<28} {:>12}\n", "peak resident set",
-             human_bytes(static_cast<double>(peak_resident_bytes())));
+  const Footprint memory = footprint(engine, outcome);
+  const auto line = [](std::string_view label, size_t bytes) {
+    fmt::print(stderr, "  {:<28} {:>12}\n", label, human_bytes(static_cast<double>(bytes)));
+  };
+  line("weights", engine.memory().weight_bytes + engine.memory().vector_bytes);
+  line("process, tokenizer, prompt", memory.process_bytes);
+  line("planned", memory.planned_bytes);
+  fmt::print(stderr, "  {:<28} {:>12} ({:+.1f} % of planned)\n", "peak resident set",
+             human_bytes(static_cast<double>(memory.peak_bytes)), memory.excess_percent());
 }
 
 Result<void> run(const RunFlags& flags) {
@@ -174,11 +202,13 @@ Result<void> run(const RunFlags& flags) {
   }
   options.resume_points = 0;  // nothing is rewound
   VARVE_TRY(Sampler sampler, Sampler::create(sampling, model->vocab_size()));
+  Outcome outcome;
+  // Without the model's own bytes, which are in the plan.
+  outcome.process_bytes = resident_bytes_without(".safetensors") - model->vector_bytes();
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
   VARVE_TRY(Session session, engine->new_session());
 
   std::signal(SIGINT, [](int) { interrupted = 1; });
-  Outcome outcome;
   auto begin = Clock::now();
   VARVE_CHECKED(session.enqueue(prompt));
   {
