@@ -8,6 +8,11 @@ namespace {
 // Keys of one tile: 68 KiB of native ones, which stay in a core's own caches for all queries.
 constexpr int kKeyTile = 1024;
 
+// Keys lie wherever the cache has their block, so nothing but this reads them ahead.
+void prefetch(const std::byte* p, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i);
+}
+
 size_t product(int a, int b) {
   return static_cast<size_t>(a) * static_cast<size_t>(b);
 }
@@ -65,6 +70,10 @@ void Indexer::score_keys(Exec& exec, const IndexQuery& query, const Segment& seg
     const int stop = std::min(end, (w / run + 1) * run);
     const std::byte* const keys = segment.sequence->index_key(layer, w);
     const int n_keys = stop - w;
+    if (stop < end) {
+      prefetch(segment.sequence->index_key(layer, stop),
+               bytes * static_cast<size_t>(std::min(run, end - stop)));
+    }
     if (format == RowFormat::native) {
       exec.ops().index_scores_native(
           {.q = codes_ + row * static_cast<size_t>(index_padded(query.dim)),

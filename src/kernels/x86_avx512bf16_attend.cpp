@@ -124,6 +124,15 @@ VARVE_INLINE void decode(const AttendRow& row, const Shape& shape, uint16_t* to)
   copy_bf16(bytes + shape.n_e4m3, shape.n_bf16, to + shape.n_e4m3);
 }
 
+/// Rows lie wherever the cache has them, so nothing but this reads them ahead.
+VARVE_INLINE void prefetch(const AttendRow& row, const Shape& shape) {
+  const size_t bytes = row.format == RowFormat::native ? shape.scales_at() + shape.n_groups()
+                                                       : shape.dim * sizeof(uint16_t);
+  for (size_t i = 0; i < bytes; i += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(row.bytes) + i, _MM_HINT_T0);
+  }
+}
+
 // A tile of rows as the two products read it, a double word being a pair of bf16 values.
 struct Tile {
   uint32_t* keys;    // [padded / 2][kTile]: pairs of dimensions, a row a lane
@@ -131,9 +140,9 @@ struct Tile {
 };
 
 /// Fills the tile from n <= kTile rows; rows behind them are zeros up to a multiple of 32. `rows`
-/// has room for kLanes of them.
-VARVE_TARGET void fill_tile(const AttendRow* stored, size_t n, const Shape& shape, uint16_t* rows,
-                            const Tile& tile) {
+/// has room for kLanes of them. n_ahead: rows that there are, those of later tiles too.
+VARVE_TARGET void fill_tile(const AttendRow* stored, size_t n, size_t n_ahead, const Shape& shape,
+                            uint16_t* rows, const Tile& tile) {
   const size_t stride = shape.row_stride();
   const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8,
                                        39, 7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
@@ -141,6 +150,7 @@ VARVE_TARGET void fill_tile(const AttendRow* stored, size_t n, const Shape& shap
   for (size_t k0 = 0; k0 < round_up(n, 2 * kLanes); k0 += kLanes) {
     for (size_t k = 0; k < kLanes; ++k) {
       uint16_t* const to = rows + k * stride;
+      if (k0 + k + kLanes < n_ahead) prefetch(stored[k0 + k + kLanes], shape);
       if (k0 + k < n) {
         decode(stored[k0 + k], shape, to);
       } else {
@@ -331,7 +341,7 @@ VARVE_TARGET void attend_chunk(const AttendArgs& a, const Shape& shape, const Wo
   const auto n_rows = static_cast<size_t>(a.n_rows);
   for (size_t begin = 0; begin < n_rows; begin += kTile) {
     const size_t n = std::min(kTile, n_rows - begin);
-    fill_tile(a.rows + begin, n, shape, w.rows, w.tile);
+    fill_tile(a.rows + begin, n, n_rows - begin, shape, w.rows, w.tile);
     const ScoreFunction* const score = n > kTile / 2 ? kScoreHeads<4> : kScoreHeads<2>;
     for (size_t h = 0; h < n_heads; h += kHeads) {
       score[std::min(kHeads, n_heads - h) - 1](w.q + h * n_pairs, n_pairs, w.tile.keys, a.scale,
