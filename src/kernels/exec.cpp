@@ -7,19 +7,39 @@
 namespace varve {
 namespace {
 
-// Rows of a weight that one work item computes. With one token an item wants enough bytes for its
-// reads to run ahead; with several it is one panel of the kernels (more only means that a
-// thread waits longer for the other at the end).
-constexpr int kItemRows = 32;
+// Rows of a weight that one work item computes. With several tokens it is one panel of the kernels
+// (more only means that a thread waits longer for the other at the end).
+constexpr int kPanelRows = 32;
+// With one token an item wants enough bytes for its reads to run ahead, and the last items few
+// enough that no thread waits long for another.
 constexpr size_t kItemBytes = size_t{512} << 10;
+constexpr size_t kLastItemBytes = size_t{96} << 10;
 
-int item_rows(const LinearJob& job, int n_threads) {
-  if (job.n_tokens > 1) return kItemRows;
-  const size_t row_bytes = std::max<size_t>(1, job.weight->row_bytes);
-  const auto wanted = static_cast<int>(std::min<size_t>(kItemBytes / row_bytes, 1024));
-  const int fair = job.weight->n_rows / (4 * n_threads);  // at least four items a thread
-  return std::max(kItemRows, std::min(wanted, fair) / kItemRows * kItemRows);
+// Rows of about so many bytes, whole panels.
+int rows_of_bytes(const Weight& w, size_t bytes) {
+  const size_t rows = std::min<size_t>(bytes / std::max<size_t>(1, w.row_bytes), 1 << 20);
+  return std::max(1, static_cast<int>(rows) / kPanelRows) * kPanelRows;
 }
+
+// How the rows of one job are cut: n_items of `rows` each, but for those behind the first n_large,
+// which have last_rows.
+struct Cut {
+  Cut() = default;
+  Cut(const LinearJob& job, int n_threads, bool last_job) {
+    const Weight& w = *job.weight;
+    n_rows = job.n_tokens > 0 ? w.n_rows : 0;
+    rows = last_rows = job.n_tokens == 1 ? rows_of_bytes(w, kItemBytes) : kPanelRows;
+    if (job.n_tokens == 1 && last_job) last_rows = rows_of_bytes(w, kLastItemBytes);
+    n_large = std::max(0, n_rows / rows - n_threads);
+    n_items = n_large + (n_rows - n_large * rows + last_rows - 1) / last_rows;
+  }
+  int begin(int item) const {
+    return item <= n_large ? item * rows : n_large * rows + (item - n_large) * last_rows;
+  }
+  int end(int item) const { return std::min(begin(item + 1), n_rows); }
+
+  int n_rows = 0, n_items = 0, n_large = 0, rows = 0, last_rows = 0;
+};
 
 }  // namespace
 
@@ -50,15 +70,14 @@ void Exec::run_jobs(std::span<const LinearJob> jobs) {
     size_t stride;
   };
   std::array<Rounded, kMaxJobs> rounded;
-  std::array<int, kMaxJobs> rows_of_item;
+  std::array<Cut, kMaxJobs> cuts;
   std::array<int, kMaxJobs + 1> first_item;
   first_item[0] = 0;
   size_t used = 0;
   for (size_t j = 0; j < jobs.size(); ++j) {
     const LinearJob& job = jobs[j];
-    const int rows = rows_of_item[j] = item_rows(job, pool_.n_threads());
-    first_item[j + 1] =
-        first_item[j] + (job.n_tokens > 0 ? (job.weight->n_rows + rows - 1) / rows : 0);
+    cuts[j] = Cut(job, pool_.n_threads(), j + 1 == jobs.size());
+    first_item[j + 1] = first_item[j] + cuts[j].n_items;
     if (products_ == Products::f32) continue;
     if (j > 0 && job.x == jobs[j - 1].x && job.x_stride == jobs[j - 1].x_stride &&
         job.n_tokens == jobs[j - 1].n_tokens && job.weight->n_cols == jobs[j - 1].weight->n_cols) {
@@ -79,8 +98,8 @@ void Exec::run_jobs(std::span<const LinearJob> jobs) {
     size_t j = 0;
     while (item >= first_item[j + 1]) ++j;
     const LinearJob& job = jobs[j];
-    const int begin = (item - first_item[j]) * rows_of_item[j];
-    const int end = std::min(begin + rows_of_item[j], job.weight->n_rows);
+    const int begin = cuts[j].begin(item - first_item[j]);
+    const int end = cuts[j].end(item - first_item[j]);
     if (products_ == Products::f32) {
       kernels_.linear({job.weight, begin, end, job.x, job.x_stride, job.n_tokens, job.y,
                        job.y_stride, workspace(thread)});

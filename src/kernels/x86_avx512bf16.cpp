@@ -631,6 +631,17 @@ void rows_by_tokens(const LinearBf16Args& a, int begin, int end) {
   }
 }
 
+// Rows with scales of their own that are looked at before they are computed: so few that their
+// scales are still in the first cache then.
+constexpr int kCheckedRows = 32;
+
+void prefetch_scales(const Weight& w, int begin, int end) {
+  const auto* const row = reinterpret_cast<const char*>(w.scales) +
+                          static_cast<size_t>(w.first_row + begin) * w.scale_row_bytes;
+  const size_t bytes = static_cast<size_t>(end - begin) * w.scale_row_bytes;
+  for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
+}
+
 void linear_bf16(const LinearBf16Args& a) {
   static const Kernels& simd = *simd_kernels().front();
   const Weight& w = *a.weight;
@@ -638,14 +649,18 @@ void linear_bf16(const LinearBf16Args& a) {
     simd.linear_bf16(a);
     return;
   }
-  // Rows that share a block of scales share the answer.
+  const bool own_scales = w.scales != nullptr && w.scale_rows == 1;
+  const int most = own_scales ? kCheckedRows : a.row_end - a.row_begin;
   for (int begin = a.row_begin; begin < a.row_end;) {
     const bool here = row_scales_fit(w, begin);
+    const int limit = std::min(begin + most, a.row_end);
     int end = begin + 1;
-    while (end < a.row_end && ((w.first_row + end) % w.scale_rows != 0 || w.scales == nullptr ||
-                               row_scales_fit(w, end) == here)) {
+    // Rows that share a block of scales share the answer.
+    while (end < limit && ((w.first_row + end) % w.scale_rows != 0 || w.scales == nullptr ||
+                           row_scales_fit(w, end) == here)) {
       ++end;
     }
+    if (own_scales) prefetch_scales(w, end, std::min(end + most, a.row_end));
     if (!here) {
       LinearBf16Args part = a;
       part.row_begin = begin;
