@@ -262,6 +262,7 @@ class BadInput(unittest.TestCase):
                 ("run", TINY, "-p", "And", "--logit-bias", "99999:1"),
                 ("run", TINY, "-p", "And", "--bos", "perhaps"),
                 ("run", TINY, "-p", "And", "--numerics", "exact"),
+                ("run", TINY, "-p", "And", "--weights", "mine"),
                 ("run", TINY, "-p", "And", "--kv", "csa=q9"),
                 ("run", TINY, "-p", "And", "--kv", "latent=f32"),
                 ("run", TINY, "-p", "And", "--kv", "native"),

@@ -122,6 +122,12 @@ class Run(unittest.TestCase):
                     self.assertEqual(out["text"], want["text"])
                     self.assertEqual(out["threads"], threads)
 
+    def test_copied_weights_change_nothing(self):
+        want = self.greedy("recall")
+        out = self.greedy("recall", "--weights", "copied")
+        self.assertEqual((out["ids"], out["weights"]), (want["ids"], "copied"))
+        self.assertEqual(want["weights"], "mapped")
+
     def test_a_budget_is_kept_and_changes_no_token(self):
         flags = ("recall", "--ctx", 65536, "--threads", 2)
         want = self.greedy(*flags)

@@ -5,12 +5,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
 namespace varve {
 namespace {
+
+constexpr size_t kReadBytes = size_t{16} << 20;  // between two reports of progress
 
 // Closes on every way out.
 struct Descriptor {
@@ -38,9 +41,39 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   if (size == 0) return file;
   void* const at = mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor.fd, 0);
   if (at == MAP_FAILED) return bad_input("cannot map {}: {}", path, std::strerror(errno));
+  // Advice: where the page cache is still to be filled, with pages that are quicker to look up.
+  madvise(at, size, MADV_HUGEPAGE);
   file.data_ = static_cast<const std::byte*>(at);
   file.size_ = size;
   return file;
+}
+
+Result<void> MappedFile::replace_by_copy(const std::string& path,
+                                         const std::function<void(size_t)>& progress) {
+  Descriptor descriptor;
+  VARVE_TRY(const size_t size, open_regular(path, descriptor));
+  if (size != size_) {
+    return bad_input("{} has {} bytes; expected the {} that it had before", path, size, size_);
+  }
+  if (size == 0) return {};
+  void* const at = mmap(const_cast<std::byte*>(data_), size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  if (at == MAP_FAILED) {
+    return fail(ErrorKind::internal, "cannot take {} bytes for a copy of {}: {}", size, path,
+                std::strerror(errno));
+  }
+  madvise(at, size, MADV_HUGEPAGE);
+  for (size_t done = 0; done < size;) {
+    const ssize_t n =
+        read(descriptor.fd, static_cast<std::byte*>(at) + done, std::min(size - done, kReadBytes));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return bad_input("cannot read {}: {}", path, std::strerror(errno));
+    if (n == 0) return bad_input("{} ends after {} bytes; expected {}", path, done, size);
+    done += static_cast<size_t>(n);
+    progress(static_cast<size_t>(n));
+  }
+  mprotect(at, size, PROT_READ);
+  return {};
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept

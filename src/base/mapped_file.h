@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -19,6 +20,12 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+  /// Puts a copy of the file in the mapping's place, in memory of this process, on large pages
+  /// where the system has them: bytes() stay where they are and are read faster. `path` is that of
+  /// open(); `progress` is told of bytes as they are read. After an error the bytes are lost.
+  Result<void> replace_by_copy(const std::string& path,
+                               const std::function<void(size_t)>& progress);
 
  private:
   const std::byte* data_ = nullptr;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 
 namespace varve {
@@ -40,6 +41,26 @@ TEST(MappedFile, EmptyFileHasNoBytes) {
   ASSERT_TRUE(file);
   EXPECT_TRUE(file->bytes().empty());
   std::remove(path.c_str());
+}
+
+TEST(MappedFile, IsReplacedByACopyInItsPlace) {
+  const std::string path = temporary("mapped_file_copy.bin");
+  const std::string text(100000, 'v');
+  std::ofstream(path) << text;
+  auto file = MappedFile::open(path);
+  ASSERT_TRUE(file);
+  const std::byte* const before = file->bytes().data();
+  size_t reported = 0;
+  const auto copied = file->replace_by_copy(path, [&](size_t n) { reported += n; });
+  ASSERT_TRUE(copied) << copied.error().message;
+  EXPECT_EQ(reported, text.size());
+  EXPECT_EQ(file->bytes().data(), before);
+  std::ofstream(path) << std::string(text.size(), 'x');  // the copy is none of the file's business
+  EXPECT_EQ(std::memcmp(file->bytes().data(), text.data(), text.size()), 0);
+  std::ofstream(path) << "short";
+  EXPECT_FALSE(file->replace_by_copy(path, [](size_t) {}));
+  std::remove(path.c_str());
+  EXPECT_FALSE(file->replace_by_copy(path, [](size_t) {}));
 }
 
 TEST(ReadTextFile, RefusesMoreThanItsLimit) {

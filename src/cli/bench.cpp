@@ -163,13 +163,15 @@ Result<void> bench(const BenchFlags& flags) {
   }
   VARVE_CHECKED(check_writable(flags.plot));
   VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
-  VARVE_TRY(const std::shared_ptr<const Model> model, load_model(path));
+  VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
+  VARVE_CHECKED(flags.engine.place_weights(*model));
   ThreadPool pool(options.n_threads > 0 ? options.n_threads : usable_cores());
   BenchReport report{.model_name = last_name(path),
                      .model = model.get(),
                      .options = options,
                      .n_threads = pool.n_threads(),
                      .fill = flags.fill,
+                     .weights = flags.engine.weights,
                      .roofs = measure_roofs(pool),
                      .rows = {}};
   double n_done = 0;

@@ -194,7 +194,7 @@ void print_bench_table(const BenchReport& report, bool profile) {
   const Roofs& roofs = report.roofs;
   fmt::print("{}, {} threads, kernels {}, products {}\n", cpu_name(), report.n_threads,
              report.options.kernels->name, products_name(report));
-  fmt::print("{}\n", describe_formats(report.options.formats));
+  fmt::print("{}, weights {}\n", describe_formats(report.options.formats), report.weights);
   fmt::print("roofs, measured here: read {:.1f} GB/s, f32 FMA {:.0f} GMAC/s,\n  bf16 dot ",
              roofs.read_bytes_per_s / 1e9, roofs.f32_macs_per_s / 1e9);
   const auto dot = [](double macs) {
@@ -241,6 +241,7 @@ void print_bench_json(const BenchReport& report) {
                       {"hca", row_format_name(formats.hca)},
                       {"index", row_format_name(formats.index)}}},
                     {"fill", report.fill},
+                    {"weights", report.weights},
                     {"roofs",
                      {{"read_bytes_per_s", roofs.read_bytes_per_s},
                       {"f32_macs_per_s", roofs.f32_macs_per_s},

@@ -31,6 +31,7 @@ struct BenchReport {
   EngineOptions options;
   int n_threads = 0;
   std::string fill;
+  std::string weights;  // "mapped" or "copied"
   Roofs roofs;
   std::vector<Measurement> rows;
 };

@@ -7,6 +7,8 @@
 #include <numeric>
 #include <span>
 
+#include "cli/progress.h"
+
 namespace varve::cli {
 namespace {
 
@@ -70,6 +72,17 @@ Result<size_t> parse_budget(const std::string& text) {
 
 }  // namespace
 
+Result<void> EngineFlags::place_weights(Model& loaded) const {
+  if (weights != "copied") return {};
+  constexpr double kMiB = 1 << 20;
+  Progress progress("weights", static_cast<double>(loaded.mapped_bytes()) / kMiB, "MiB");
+  double done = 0;
+  return loaded.copy_weights([&](size_t n) {
+    done += static_cast<double>(n);
+    progress.update(done / kMiB);
+  });
+}
+
 std::string describe_formats(const PoolFormats& f) {
   if (f == PoolFormats::all(f.window)) {
     return fmt::format("{} rows", row_format_name(f.window));
@@ -91,6 +104,10 @@ void EngineFlags::add_to(CLI::App& verb) {
                   "Budget of cache, scratch and logits: bytes, or with K M G\n"
                   "(KiB MiB GiB, of 1024); 'auto': what the job needs, if the\n"
                   "machine has it")
+      ->capture_default_str();
+  verb.add_option("--weights", weights,
+                  "'mapped': read where the files lie, pages shared and given back\n"
+                  "under pressure; 'copied': into memory, on large pages: faster")
       ->capture_default_str();
   verb.add_option("--numerics", numerics,
                   "'native': rows as in production (FP8, FP4 index) and bf16\n"
@@ -118,6 +135,9 @@ Result<EngineOptions> EngineFlags::options() const {
     options.products = Products::bf16;
   } else if (!products.empty()) {
     return usage_error("--products {}: expected 'f32' or 'bf16'", products);
+  }
+  if (weights != "mapped" && weights != "copied") {
+    return usage_error("--weights {}: expected 'mapped' or 'copied'", weights);
   }
   if (ctx < 0) return usage_error("--ctx {}: expected at least 1 token", ctx);
   if (threads < 0) return usage_error("--threads {}: expected at least 1", threads);

@@ -17,6 +17,7 @@ struct EngineFlags {
   int threads = 0;
   std::optional<int> chunk;
   std::string kv_memory = "auto";
+  std::string weights = "mapped";
   std::string numerics = "native";
   std::string products;  // empty: follows numerics
   std::string kv;        // formats of pools, over what numerics says
@@ -26,6 +27,9 @@ struct EngineFlags {
 
   /// What the flags ask for, checked. ctx_tokens is left to the caller where --ctx was not given.
   Result<EngineOptions> options() const;
+
+  /// Copies the model's weights into memory where --weights asks for it.
+  Result<void> place_weights(Model& loaded) const;
 };
 
 /// "native rows", or "csa native, window f32, ..." where pools differ.

@@ -52,10 +52,11 @@ Result<void> eval_logits(const LogitsFlags& flags) {
   VARVE_TRY(const std::string text, read_text(flags.ids_file));
   VARVE_TRY(const std::vector<int32_t> ids, parse_ids(text, flags.ids_file));
   if (ids.empty()) return bad_input("{}: no ids", flags.ids_file);
-  VARVE_TRY(std::shared_ptr<const Model> model, load_model(path));
+  VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
   if (options.ctx_tokens == 0) options.ctx_tokens = static_cast<int>(ids.size());
   options.resume_points = 0;  // nothing is rewound
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
+  VARVE_CHECKED(flags.engine.place_weights(*model));
   VARVE_TRY(Session session, engine->new_session());
   VARVE_CHECKED(session.enqueue(ids));
 

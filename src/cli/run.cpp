@@ -113,7 +113,7 @@ Footprint footprint(const Engine& engine, const Outcome& outcome) {
           .peak_bytes = peak_resident_bytes()};
 }
 
-void print_json(const Engine& engine, const Outcome& outcome) {
+void print_json(const Engine& engine, const RunFlags& flags, const Outcome& outcome) {
   const Footprint memory = footprint(engine, outcome);
   nlohmann::ordered_json parts;
   for (int p = 0; p < kNumParts; ++p) {
@@ -136,6 +136,7 @@ void print_json(const Engine& engine, const Outcome& outcome) {
       {"cache_bytes_per_token", engine.cache().layout().bytes_per_token()},
       {"cache_bytes", engine.memory().cache_bytes()},
       {"arena_bytes", engine.memory().arena_bytes},
+      {"weights", flags.engine.weights},
       {"weight_bytes", engine.memory().weight_bytes},
       {"vector_bytes", engine.memory().vector_bytes},
       {"process_bytes", memory.process_bytes},
@@ -186,7 +187,7 @@ Result<void> run(const RunFlags& flags) {
   VARVE_TRY(const SamplerOptions sampling, sampler_options(flags));
   VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
   VARVE_TRY(const std::string text, prompt_text(flags));
-  VARVE_TRY(std::shared_ptr<const Model> model, load_model(path));
+  VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
   VARVE_TRY(const Tokenizer tokenizer, load_tokenizer(path, *model));
   VARVE_TRY(const std::vector<int32_t> prompt, encode_prompt(tokenizer, *model, text, flags.bos));
   if (prompt.empty()) return usage_error("the prompt is empty");
@@ -206,6 +207,7 @@ Result<void> run(const RunFlags& flags) {
   // Without the model's own bytes, which are in the plan.
   outcome.process_bytes = resident_bytes_without(".safetensors") - model->vector_bytes();
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
+  VARVE_CHECKED(flags.engine.place_weights(*model));
   VARVE_TRY(Session session, engine->new_session());
 
   std::signal(SIGINT, [](int) { interrupted = 1; });
@@ -244,7 +246,7 @@ Result<void> run(const RunFlags& flags) {
     outcome.decode_seconds = seconds_since(begin);
   }
   if (flags.json) {
-    print_json(*engine, outcome);
+    print_json(*engine, flags, outcome);
   } else {
     fmt::print("\n");
     std::fflush(stdout);

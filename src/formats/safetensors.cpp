@@ -162,6 +162,13 @@ Result<const TensorView*> Checkpoint::get(std::string_view name) const {
   return bad_input("{}: expected tensor {}, it is missing", path_, in_quotes(name));
 }
 
+Result<void> Checkpoint::replace_by_copy(const std::function<void(size_t)>& progress) {
+  for (size_t i = 0; i < maps_.size(); ++i) {
+    VARVE_CHECKED(maps_[i].replace_by_copy(paths_[i], progress));
+  }
+  return {};
+}
+
 size_t Checkpoint::mapped_bytes() const {
   size_t total = 0;
   for (const MappedFile& map : maps_) total += map.bytes().size();

@@ -1,7 +1,8 @@
-// The tensors of a checkpoint in safetensors files, mapped, never copied.
+// The tensors of a checkpoint in safetensors files, mapped, copied only when asked to.
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,9 @@ class Checkpoint {
   const std::vector<UnreadTensor>& unread() const { return unread_; }
   /// `__metadata__` of the file; of all shards together, where the first that has a key holds.
   const Metadata& metadata() const { return metadata_; }
+
+  /// Copies all files into memory (MappedFile::replace_by_copy); views stay what they are.
+  Result<void> replace_by_copy(const std::function<void(size_t)>& progress);
 
   /// Bytes of all the files.
   size_t mapped_bytes() const;

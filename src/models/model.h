@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -87,7 +88,7 @@ struct RunnerOptions {
   PoolFormats formats;  // of the cache that the sequences live in
 };
 
-/// Weights and shape of a loaded model. Immutable, shared by any number of runners.
+/// Weights and shape of a loaded model. Its values never change; any number of runners share it.
 class Model {
  public:
   virtual ~Model() = default;
@@ -101,6 +102,10 @@ class Model {
   /// Bytes of the files that are mapped, and of the small tensors kept beside them as f32.
   virtual size_t mapped_bytes() const = 0;
   virtual size_t vector_bytes() const = 0;
+  /// Reads the files into memory of this process, on large pages where the system has them: faster
+  /// to read than mapped pages, but neither shared nor given back. While no runner runs; `progress`
+  /// is told of bytes as they are read. After an error the model is of no use.
+  virtual Result<void> copy_weights(const std::function<void(size_t)>& progress) = 0;
   /// Bytes of weights that decoding one token reads, and multiply-adds that it does with them.
   virtual size_t decode_weight_bytes() const = 0;
   virtual size_t decode_weight_macs() const = 0;

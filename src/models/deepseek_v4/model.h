@@ -22,6 +22,9 @@ class DeepseekV4 final : public Model {
   std::span<const int> eos_ids() const override { return config_.eos_ids; }
   CacheShape cache_shape() const override { return config_.cache_shape(); }
   size_t mapped_bytes() const override { return checkpoint_.mapped_bytes(); }
+  Result<void> copy_weights(const std::function<void(size_t)>& progress) override {
+    return checkpoint_.replace_by_copy(progress);
+  }
   size_t vector_bytes() const override;
   size_t decode_weight_bytes() const override;
   size_t decode_weight_macs() const override;
