@@ -81,27 +81,41 @@ Result<void> reach_depth(Session& session, const Model& model, const BenchFlags&
   return {};
 }
 
-Result<std::vector<Measurement>> bench_depth(const std::shared_ptr<const Model>& model,
-                                             EngineOptions options, const BenchFlags& flags,
-                                             int asked_depth) {
-  std::vector<Measurement> out;
+// One measurement's place: the engine that it asks for and the tokens already in the cache.
+struct Place {
+  int asked_depth = 0;
+  int depth = 0;
+  EngineOptions options;
+  size_t arena_bytes = 0;
+};
+
+Result<Place> place_at(const Model& model, const BenchFlags& flags, EngineOptions options,
+                       int asked_depth) {
   const int n_tokens = std::max(flags.decode, flags.prefill);
-  if (asked_depth > model->max_position()) {
+  if (asked_depth > model.max_position()) {
     return usage_error("--depth {}: the model was made for at most {} tokens", asked_depth,
-                       model->max_position());
+                       model.max_position());
   }
-  if (n_tokens > model->max_position()) {
+  if (n_tokens > model.max_position()) {
     return usage_error("--prefill {} --decode {}: the model was made for at most {} tokens",
-                       flags.prefill, flags.decode, model->max_position());
+                       flags.prefill, flags.decode, model.max_position());
   }
-  const int depth = std::min(asked_depth, model->max_position() - n_tokens);
+  const int depth = std::min(asked_depth, model.max_position() - n_tokens);
   options.ctx_tokens = std::max(options.ctx_tokens, depth + n_tokens);
   // The one resume point is the depth itself.
   options.resume_points = 1;
   options.resume_interval_tokens = std::numeric_limits<int>::max();
-  VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
+  VARVE_TRY(const MemoryPlan plan, Engine::plan(model, options));
+  return Place{asked_depth, depth, options, plan.arena_bytes};
+}
+
+Result<std::vector<Measurement>> bench_at(const std::shared_ptr<const Model>& model,
+                                          const Place& place, const BenchFlags& flags) {
+  std::vector<Measurement> out;
+  const int asked_depth = place.asked_depth;
+  VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, place.options));
   VARVE_TRY(Session session, engine->new_session());
-  VARVE_CHECKED(reach_depth(session, *model, flags, depth));
+  VARVE_CHECKED(reach_depth(session, *model, flags, place.depth));
   const int vocab = model->vocab_size();
   if (flags.prefill > 0) {
     VARVE_TRY(
@@ -164,20 +178,27 @@ Result<void> bench(const BenchFlags& flags) {
   VARVE_CHECKED(check_writable(flags.plot));
   VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
   VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
-  VARVE_CHECKED(flags.engine.place_weights(*model));
+  std::vector<Place> places;
+  size_t arena_bytes = 0;  // of the largest
+  for (const int depth : flags.depths) {
+    VARVE_TRY(Place place, place_at(*model, flags, options, depth));
+    arena_bytes = std::max(arena_bytes, place.arena_bytes);
+    places.push_back(std::move(place));
+  }
+  VARVE_TRY(std::string weights, flags.engine.place_weights(*model, arena_bytes));
   ThreadPool pool(options.n_threads > 0 ? options.n_threads : usable_cores());
   BenchReport report{.model_name = last_name(path),
                      .model = model.get(),
                      .options = options,
                      .n_threads = pool.n_threads(),
                      .fill = flags.fill,
-                     .weights = flags.engine.weights,
+                     .weights = std::move(weights),
                      .roofs = measure_roofs(pool),
                      .rows = {}};
   double n_done = 0;
   Progress progress("bench", static_cast<double>(flags.depths.size()), "depths");
-  for (const int depth : flags.depths) {
-    VARVE_TRY(std::vector<Measurement> rows, bench_depth(model, options, flags, depth));
+  for (const Place& place : places) {
+    VARVE_TRY(std::vector<Measurement> rows, bench_at(model, place, flags));
     std::move(rows.begin(), rows.end(), std::back_inserter(report.rows));
     progress.update(++n_done);
   }

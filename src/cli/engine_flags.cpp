@@ -15,6 +15,10 @@ namespace {
 // Of time_shares: what fits a line of 80 columns.
 constexpr size_t kShownParts = 3;
 
+// --weights auto copies where the copy and the arena take at most one part in so many of the memory
+// that is available.
+constexpr size_t kRoomyMemoryShare = 2;
+
 // Applies "pool=format,pool=format".
 Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
   for (size_t begin = 0; begin < text.size();) {
@@ -72,15 +76,18 @@ Result<size_t> parse_budget(const std::string& text) {
 
 }  // namespace
 
-Result<void> EngineFlags::place_weights(Model& loaded) const {
-  if (weights != "copied") return {};
+Result<std::string> EngineFlags::place_weights(Model& loaded, size_t arena_bytes) const {
+  const bool roomy =
+      loaded.mapped_bytes() + arena_bytes <= available_memory_bytes() / kRoomyMemoryShare;
+  if (weights == "mapped" || (weights == "auto" && !roomy)) return std::string("mapped");
   constexpr double kMiB = 1 << 20;
   Progress progress("weights", static_cast<double>(loaded.mapped_bytes()) / kMiB, "MiB");
   double done = 0;
-  return loaded.copy_weights([&](size_t n) {
+  VARVE_CHECKED(loaded.copy_weights([&](size_t n) {
     done += static_cast<double>(n);
     progress.update(done / kMiB);
-  });
+  }));
+  return std::string("copied");
 }
 
 std::string describe_formats(const PoolFormats& f) {
@@ -107,7 +114,9 @@ void EngineFlags::add_to(CLI::App& verb) {
       ->capture_default_str();
   verb.add_option("--weights", weights,
                   "'mapped': read where the files lie, pages shared and given back\n"
-                  "under pressure; 'copied': into memory, on large pages: faster")
+                  "under pressure; 'copied': into memory, on large pages: faster;\n"
+                  "'auto': copied where that and the arena take at most half of\n"
+                  "the memory that is available")
       ->capture_default_str();
   verb.add_option("--numerics", numerics,
                   "'native': rows as in production (FP8, FP4 index) and bf16\n"
@@ -136,8 +145,8 @@ Result<EngineOptions> EngineFlags::options() const {
   } else if (!products.empty()) {
     return usage_error("--products {}: expected 'f32' or 'bf16'", products);
   }
-  if (weights != "mapped" && weights != "copied") {
-    return usage_error("--weights {}: expected 'mapped' or 'copied'", weights);
+  if (weights != "auto" && weights != "mapped" && weights != "copied") {
+    return usage_error("--weights {}: expected 'auto', 'mapped' or 'copied'", weights);
   }
   if (ctx < 0) return usage_error("--ctx {}: expected at least 1 token", ctx);
   if (threads < 0) return usage_error("--threads {}: expected at least 1", threads);

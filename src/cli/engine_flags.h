@@ -17,7 +17,7 @@ struct EngineFlags {
   int threads = 0;
   std::optional<int> chunk;
   std::string kv_memory = "auto";
-  std::string weights = "mapped";
+  std::string weights = "auto";
   std::string numerics = "native";
   std::string products;  // empty: follows numerics
   std::string kv;        // formats of pools, over what numerics says
@@ -28,8 +28,9 @@ struct EngineFlags {
   /// What the flags ask for, checked. ctx_tokens is left to the caller where --ctx was not given.
   Result<EngineOptions> options() const;
 
-  /// Copies the model's weights into memory where --weights asks for it.
-  Result<void> place_weights(Model& loaded) const;
+  /// Copies the model's weights into memory where --weights says so, beside an arena of that size
+  /// which is still to be filled. Returns where they are then: "mapped" or "copied".
+  Result<std::string> place_weights(Model& loaded, size_t arena_bytes) const;
 };
 
 /// "native rows", or "csa native, window f32, ..." where pools differ.

@@ -56,7 +56,7 @@ Result<void> eval_logits(const LogitsFlags& flags) {
   if (options.ctx_tokens == 0) options.ctx_tokens = static_cast<int>(ids.size());
   options.resume_points = 0;  // nothing is rewound
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
-  VARVE_CHECKED(flags.engine.place_weights(*model));
+  VARVE_CHECKED(flags.engine.place_weights(*model, engine->memory().arena_bytes));
   VARVE_TRY(Session session, engine->new_session());
   VARVE_CHECKED(session.enqueue(ids));
 

@@ -75,6 +75,7 @@ Result<SamplerOptions> sampler_options(const RunFlags& flags) {
 }
 
 struct Outcome {
+  std::string weights;       // "mapped" or "copied"
   size_t process_bytes = 0;  // see Footprint
   int prompt_tokens = 0;
   double prompt_seconds = 0;
@@ -113,7 +114,7 @@ Footprint footprint(const Engine& engine, const Outcome& outcome) {
           .peak_bytes = peak_resident_bytes()};
 }
 
-void print_json(const Engine& engine, const RunFlags& flags, const Outcome& outcome) {
+void print_json(const Engine& engine, const Outcome& outcome) {
   const Footprint memory = footprint(engine, outcome);
   nlohmann::ordered_json parts;
   for (int p = 0; p < kNumParts; ++p) {
@@ -136,7 +137,7 @@ void print_json(const Engine& engine, const RunFlags& flags, const Outcome& outc
       {"cache_bytes_per_token", engine.cache().layout().bytes_per_token()},
       {"cache_bytes", engine.memory().cache_bytes()},
       {"arena_bytes", engine.memory().arena_bytes},
-      {"weights", flags.engine.weights},
+      {"weights", outcome.weights},
       {"weight_bytes", engine.memory().weight_bytes},
       {"vector_bytes", engine.memory().vector_bytes},
       {"process_bytes", memory.process_bytes},
@@ -154,12 +155,12 @@ void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
              outcome.prompt_tokens, rate(outcome.prompt_tokens, outcome.prompt_seconds),
              outcome.generated.n_tokens, rate(n_decoded, outcome.decode_seconds),
              reason_name(outcome.generated.reason));
-  fmt::print(stderr, "cache {} for {} tokens ({:.2f} B/token, {}), arena {}, weights {}\n",
+  fmt::print(stderr, "cache {} for {} tokens ({:.2f} B/token, {}), arena {}, weights {} {}\n",
              human_bytes(static_cast<double>(engine.memory().cache_bytes())),
              engine.options().ctx_tokens, engine.cache().layout().bytes_per_token(),
              describe_formats(engine.options().formats),
              human_bytes(static_cast<double>(engine.memory().arena_bytes)),
-             human_bytes(static_cast<double>(engine.memory().weight_bytes)));
+             human_bytes(static_cast<double>(engine.memory().weight_bytes)), outcome.weights);
   fmt::print(stderr, "time: {}\n", time_shares(engine.times()));
   if (!stats) return;
   fmt::print(stderr, "kernels: {} ({}), {} threads, products {}, chunk {}\n", engine.kernels().name,
@@ -207,7 +208,7 @@ Result<void> run(const RunFlags& flags) {
   // Without the model's own bytes, which are in the plan.
   outcome.process_bytes = resident_bytes_without(".safetensors") - model->vector_bytes();
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
-  VARVE_CHECKED(flags.engine.place_weights(*model));
+  VARVE_TRY(outcome.weights, flags.engine.place_weights(*model, engine->memory().arena_bytes));
   VARVE_TRY(Session session, engine->new_session());
 
   std::signal(SIGINT, [](int) { interrupted = 1; });
@@ -246,7 +247,7 @@ Result<void> run(const RunFlags& flags) {
     outcome.decode_seconds = seconds_since(begin);
   }
   if (flags.json) {
-    print_json(*engine, flags, outcome);
+    print_json(*engine, outcome);
   } else {
     fmt::print("\n");
     std::fflush(stdout);
