@@ -10,15 +10,19 @@ namespace {
 // Rows of a weight that one work item computes. With several tokens it is one panel of the kernels
 // (more only means that a thread waits longer for the other at the end).
 constexpr int kPanelRows = 32;
+// Rows that kernels work on side by side with one token.
+constexpr int kFewRows = 4;
 // With one token an item wants enough bytes for its reads to run ahead, and the last items few
 // enough that no thread waits long for another.
 constexpr size_t kItemBytes = size_t{512} << 10;
 constexpr size_t kLastItemBytes = size_t{96} << 10;
 
-// Rows of about so many bytes, whole panels.
+// Rows of about so many bytes: whole panels, or the few that long rows leave room for.
 int rows_of_bytes(const Weight& w, size_t bytes) {
-  const size_t rows = std::min<size_t>(bytes / std::max<size_t>(1, w.row_bytes), 1 << 20);
-  return std::max(1, static_cast<int>(rows) / kPanelRows) * kPanelRows;
+  const auto rows =
+      static_cast<int>(std::min<size_t>(bytes / std::max<size_t>(1, w.row_bytes), 1 << 20));
+  const int unit = rows >= kPanelRows ? kPanelRows : kFewRows;
+  return std::max(1, rows / unit) * unit;
 }
 
 // How the rows of one job are cut: n_items of `rows` each, but for those behind the first n_large,

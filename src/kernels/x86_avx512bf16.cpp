@@ -32,6 +32,13 @@ VARVE_TARGET bool row_scales_fit(const Weight& w, int r) {
   return scales_fit(row, n);
 }
 
+/// Whether all scales of rows [begin, end) do, each of which has its own.
+VARVE_TARGET bool own_scales_fit(const Weight& w, int begin, int end) {
+  const auto n = static_cast<size_t>((w.n_cols + w.scale_cols - 1) / w.scale_cols);
+  return scales_fit(scales_of(w, begin).row,
+                    static_cast<size_t>(end - begin - 1) * w.scale_row_bytes + n);
+}
+
 /// out[0, ...) = columns [begin, end) of row r, zeros up to a multiple of kStep, which `begin` is.
 template <class Codec>
 VARVE_INLINE void decode_columns(const Weight& w, int r, size_t begin, size_t end, uint16_t* out) {
@@ -231,12 +238,13 @@ void linear_bf16(const LinearBf16Args& a) {
   const bool own_scales = w.scales != nullptr && w.scale_rows == 1;
   const int most = own_scales ? kCheckedRows : a.row_end - a.row_begin;
   for (int begin = a.row_begin; begin < a.row_end;) {
-    const bool here = row_scales_fit(w, begin);
     const int limit = std::min(begin + most, a.row_end);
-    int end = begin + 1;
+    const bool all = w.scales == nullptr || (own_scales && own_scales_fit(w, begin, limit));
+    const bool here = all || row_scales_fit(w, begin);
+    int end = all ? limit : begin + 1;
     // Rows that share a block of scales share the answer.
-    while (end < limit && ((w.first_row + end) % w.scale_rows != 0 || w.scales == nullptr ||
-                           row_scales_fit(w, end) == here)) {
+    while (end < limit &&
+           ((w.first_row + end) % w.scale_rows != 0 || row_scales_fit(w, end) == here)) {
       ++end;
     }
     if (own_scales) prefetch_scales(w, end, std::min(end + most, a.row_end));

@@ -9,10 +9,11 @@ namespace {
 // Rows that are worked on side by side: few, for they are as many streams through the first cache,
 // but enough to hide the latency of the sums.
 constexpr int kGemvRows = 4;
-constexpr int kWideRows = 2;  // where a step of a row is 64 bytes
 
 /// Reads memory ahead of the rows at work: line by line through the rows behind them, up to the end
-/// of the call's, so that memory sees one stream however many rows are worked on.
+/// of the call's, so that memory sees one stream however many rows are worked on. Non-temporal: a
+/// line that leaves the first cache is not written on to the outer ones, whose traffic would be the
+/// memory's.
 class Ahead {
  public:
   /// n rows from r on are worked on, all before `end`.
@@ -26,7 +27,7 @@ class Ahead {
   template <int n>
   VARVE_INLINE void fetch() {
     if (at_ >= end_) return;
-    for (int i = 0; i < n; ++i) _mm_prefetch(at_ + i * 64, _MM_HINT_T0);
+    for (int i = 0; i < n; ++i) _mm_prefetch(at_ + i * 64, _MM_HINT_NTA);
     at_ += n * 64;
   }
 
@@ -218,8 +219,8 @@ VARVE_TARGET bool gemv_bytes(const LinearBf16Args& a, int begin, int end) {
   auto* const x = reinterpret_cast<uint16_t*>(a.workspace);
   if (!scale_inputs(*a.weight, begin, a.x, x)) return false;
   int r = begin;
-  for (; r + kWideRows <= end; r += kWideRows) {
-    gemv_bytes_rows<kWideRows>(*a.weight, r, x, Ahead(*a.weight, r, kWideRows, a.row_end), a.y + r);
+  for (; r + kGemvRows <= end; r += kGemvRows) {
+    gemv_bytes_rows<kGemvRows>(*a.weight, r, x, Ahead(*a.weight, r, kGemvRows, a.row_end), a.y + r);
   }
   for (; r < end; ++r)
     gemv_bytes_rows<1>(*a.weight, r, x, Ahead(*a.weight, r, 1, a.row_end), a.y + r);
@@ -295,7 +296,7 @@ bool has_scale_every_step(const Weight& w) {
 void gemv_avx512bf16(const LinearBf16Args& a, int begin, int end) {
   switch (a.weight->type) {
     case DType::bf16:
-      gemv<Bf16, kWideRows>(a, begin, end);
+      gemv<Bf16, kGemvRows>(a, begin, end);
       break;
     case DType::f8_e4m3:
       gemv_e4m3(a, begin, end);
