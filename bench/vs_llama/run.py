@@ -124,7 +124,8 @@ class Bench:
         result = json.loads(out)
         self.about["cpu"] = result["cpu"]
         self.about["varve"].update({key: result[key] for key in
-                                    ("threads", "kernels", "products", "formats", "fill", "roofs")})
+                                    ("threads", "kernels", "products", "formats", "weights", "fill",
+                                     "roofs")})
         self.chunks[row.name] = result["rows"][0]["chunk_tokens"]
         self.rates[row.name]["varve"].append(result["rows"][0]["tokens_per_s"]["median"])
 
@@ -136,7 +137,8 @@ class Bench:
             ratio = statistics.median(varve) / statistics.median(peer)
             yield {"row": row.name, "title": row.title, "depth": row.depth,
                    "peer_settings": row.peer_arguments(), "varve_settings": row.varve_arguments(),
-                   "varve_chunk_tokens": self.chunks[row.name], "peer_tokens_per_s": peer, "varve_tokens_per_s": varve, "ratio": ratio,
+                   "varve_chunk_tokens": self.chunks[row.name], "peer_tokens_per_s": peer,
+                   "varve_tokens_per_s": varve, "ratio": ratio,
                    "required": row.required, "met": ratio >= row.required}
 
     def table(self):
@@ -149,7 +151,7 @@ class Bench:
             f"{self.about['cpu']}, {self.flags.threads} threads, {self.flags.reps} repetitions in "
             "turns; tokens/s, median (min-max)", "",
             f"- varve: {ours['version']} (repository at {ours['repository_at']}), kernels "
-            f"{ours['kernels']}, products {ours['products']}",
+            f"{ours['kernels']}, products {ours['products']}, weights {ours['weights']}",
             f"- llama.cpp: {theirs['version']} ({theirs['package']}), flash attention "
             f"{theirs['flash_attention']}, f16 cache where no other is named",
             f"- roofs: read {roofs['read_bytes_per_s'] / 1e9:.0f} GB/s, bf16 dot "

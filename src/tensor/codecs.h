@@ -102,25 +102,13 @@ inline float f32_from_e2m1(uint8_t nibble) {
 
 /// Saturates at +-6; a tie goes to the even code. NaN becomes code 7 (6.0).
 inline uint8_t e2m1_from_f32(float value) {
-  const uint8_t sign = std::signbit(value) ? 8 : 0;
   const float magnitude = std::fabs(value);
-  // Midpoints between neighbouring codes; at a midpoint the even code of the two wins.
-  uint8_t code = 7;
-  if (magnitude <= 0.25f) {
-    code = 0;
-  } else if (magnitude < 0.75f) {
-    code = 1;
-  } else if (magnitude <= 1.25f) {
-    code = 2;
-  } else if (magnitude < 1.75f) {
-    code = 3;
-  } else if (magnitude <= 2.5f) {
-    code = 4;
-  } else if (magnitude < 3.5f) {
-    code = 5;
-  } else if (magnitude <= 5.0f) {
-    code = 6;
-  }
+  // The midpoints below it, without a branch, which random values would mislead; on a midpoint the
+  // even code of the two wins. NaN is above all.
+  const int code = !(magnitude <= 0.25f) + !(magnitude < 0.75f) + !(magnitude <= 1.25f) +
+                   !(magnitude < 1.75f) + !(magnitude <= 2.5f) + !(magnitude < 3.5f) +
+                   !(magnitude <= 5.0f);
+  const int sign = std::signbit(value) ? 8 : 0;
   return static_cast<uint8_t>(sign | code);
 }
 
