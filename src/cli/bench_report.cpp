@@ -15,21 +15,20 @@ using Json = nlohmann::ordered_json;
 
 // The least time a token that one part of a measurement can take, and what it is bound by.
 struct PartRoof {
-  DecodeCost cost;
+  PartCost cost;
   double seconds = 0;
   std::string_view bound;
 };
 
-PartRoof part_roof(const DecodeCost& cost, const EngineOptions& options, const Roofs& roofs) {
+PartRoof part_roof(const PartCost& cost, const EngineOptions& options, const Roofs& roofs) {
   // Dot instructions count only with the kernels that use them.
   const bool dots = options.kernels->name == "avx512bf16";
   double macs_per_s = roofs.f32_macs_per_s;
   std::string_view bound = "f32 FMA";
-  if (dots && cost.unit == DecodeCost::Unit::int8 && roofs.int8_macs_per_s > 0) {
+  if (dots && cost.unit == PartCost::Unit::int8 && roofs.int8_macs_per_s > 0) {
     macs_per_s = roofs.int8_macs_per_s;
     bound = "int8 dot";
-  } else if (dots && cost.unit == DecodeCost::Unit::products &&
-             options.products == Products::bf16) {
+  } else if (dots && cost.unit == PartCost::Unit::products && options.products == Products::bf16) {
     macs_per_s = roofs.bf16_macs_per_s;
     bound = "bf16 dot";
   }
@@ -79,7 +78,7 @@ Analysis analyse(const BenchReport& report, const Measurement& m) {
   const auto costs = m.what == "decode" ? report.model->decode_costs(formats, m.depth)
                                         : report.model->prefill_costs(formats, m.depth, m.n_tokens,
                                                                       m.chunk_tokens);
-  for (const DecodeCost& cost : costs) {
+  for (const PartCost& cost : costs) {
     if (cost.bytes == 0) continue;
     out.roofs.push_back(part_roof(cost, report.options, report.roofs));
     out.share_of_roof += m.speed.median * out.roofs.back().seconds;

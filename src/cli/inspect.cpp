@@ -6,7 +6,6 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -16,6 +15,7 @@
 #include "base/mapped_file.h"
 #include "cli/engine_flags.h"
 #include "cli/model_path.h"
+#include "cli/tensor_report.h"
 #include "cli/verbs.h"
 #include "kvcache/layout.h"
 #include "models/deepseek_v4/model.h"
@@ -59,131 +59,6 @@ Result<std::unique_ptr<DeepseekV4>> load_for(const InspectFlags& flags, const st
   VARVE_TRY(const std::string text, read_text_file(config.string(), kMaxConfigBytes));
   VARVE_TRY(Config parsed, deepseek_v4::parse_config(text, config.string()));
   return std::make_unique<DeepseekV4>(std::move(parsed), Checkpoint{}, deepseek_v4::Weights{});
-}
-
-// ---- tensors by class ----
-
-enum class TensorClass {
-  embedding,
-  attention,
-  compressor,
-  indexer,
-  router,
-  routed_experts,
-  shared_expert,
-  norms,
-  hyper_connections,
-  mtp,
-  other,
-};
-
-struct ClassNames {
-  std::string_view label;  // for people
-  std::string_view id;     // in JSON
-};
-
-ClassNames class_names(TensorClass tensor_class) {
-  switch (tensor_class) {
-    case TensorClass::embedding:
-      return {"embedding, head", "embedding"};
-    case TensorClass::attention:
-      return {"attention", "attention"};
-    case TensorClass::compressor:
-      return {"compressor", "compressor"};
-    case TensorClass::indexer:
-      return {"indexer", "indexer"};
-    case TensorClass::router:
-      return {"router", "router"};
-    case TensorClass::routed_experts:
-      return {"routed experts", "routed_experts"};
-    case TensorClass::shared_expert:
-      return {"shared expert", "shared_expert"};
-    case TensorClass::norms:
-      return {"norms", "norms"};
-    case TensorClass::hyper_connections:
-      return {"hyper-connections", "hyper_connections"};
-    case TensorClass::mtp:
-      return {"mtp (not used)", "mtp"};
-    case TensorClass::other:
-      break;
-  }
-  return {"other (not used)", "other"};
-}
-
-// Whether a forward pass reads it.
-bool is_used(TensorClass tensor_class) {
-  return tensor_class != TensorClass::mtp && tensor_class != TensorClass::other;
-}
-
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
-// By the official names and Transformers'; the first rule that holds.
-TensorClass classify(std::string_view name) {
-  using enum TensorClass;
-  constexpr std::string_view kRoot = "model.";
-  if (name.starts_with(kRoot)) name.remove_prefix(kRoot.size());
-  if (name.starts_with("mtp.")) return mtp;
-  if (name.starts_with("embed") || name.starts_with("head.") || name.starts_with("lm_head.")) {
-    return embedding;
-  }
-  if (contains(name, "hc_") || contains(name, "_hc.")) return hyper_connections;
-  if (name == "norm.weight") return norms;
-  if (!name.starts_with("layers.")) return other;
-  if (contains(name, ".indexer.")) return indexer;
-  if (contains(name, ".compressor.")) return compressor;
-  if (contains(name, ".shared_experts.")) return shared_expert;
-  if (contains(name, ".experts.")) return routed_experts;
-  if (contains(name, ".ffn.gate.") || contains(name, ".mlp.gate.")) return router;
-  if (name.ends_with("norm.weight") || name.ends_with("layernorm.weight")) return norms;
-  if (contains(name, ".attn.") || contains(name, ".self_attn.")) return attention;
-  return other;
-}
-
-// Scales and tables of ids are no parameters. Of the sites of the hyper-connections "scale" is one.
-int64_t n_parameters(const TensorView& tensor, TensorClass tensor_class) {
-  const bool is_scale = tensor_class != TensorClass::hyper_connections &&
-                        (tensor.type == DType::f8_e8m0 || tensor.name.ends_with(".scale") ||
-                         tensor.name.ends_with("_scale_inv") || tensor.name.ends_with("_scale"));
-  if (is_scale || tensor.type == DType::i32 || tensor.type == DType::i64) return 0;
-  return tensor.n_elements() * (tensor.type == DType::i8 ? 2 : 1);
-}
-
-struct TensorSum {
-  int64_t count = 0;
-  int64_t n_parameters = 0;
-  size_t n_bytes = 0;
-
-  void operator+=(const TensorSum& other) {
-    count += other.count;
-    n_parameters += other.n_parameters;
-    n_bytes += other.n_bytes;
-  }
-};
-
-struct TensorReport {
-  std::map<std::pair<TensorClass, DType>, TensorSum> sums;
-  TensorSum total;
-  int64_t used_parameters = 0;    // that some token needs: without mtp and other
-  int64_t active_parameters = 0;  // that one token needs
-};
-
-TensorReport report_tensors(const DeepseekV4& model) {
-  TensorReport report;
-  int64_t n_routed = 0;
-  for (const TensorView& tensor : model.checkpoint().tensors()) {
-    const TensorClass tensor_class = classify(tensor.name);
-    const TensorSum one = {1, n_parameters(tensor, tensor_class), tensor.bytes.size()};
-    report.sums[{tensor_class, tensor.type}] += one;
-    report.total += one;
-    if (is_used(tensor_class)) report.used_parameters += one.n_parameters;
-    if (tensor_class == TensorClass::routed_experts) n_routed += one.n_parameters;
-  }
-  const Config& c = model.config();
-  report.active_parameters =
-      report.used_parameters - n_routed + n_routed / c.n_experts * c.n_experts_used;
-  return report;
 }
 
 // ---- cache ----

@@ -46,7 +46,7 @@ struct PartTimes {
 };
 
 /// What one part of reading tokens moves and multiplies, per token: the arithmetic of its roof.
-struct DecodeCost {
+struct PartCost {
   enum class Unit {
     products,  // as EngineOptions::products says
     f32,       // f32 whatever the products are: rows that no dot instruction takes
@@ -113,10 +113,10 @@ class Model {
   /// The parts of reading `n_tokens` tokens after `depth` others in chunks of `chunk_tokens`, with
   /// logits of the last. Bytes are what a chunk has to read once: rows that some token of it sees,
   /// weights that some token of it needs (of experts, as many as are expected to be needed).
-  virtual std::vector<DecodeCost> prefill_costs(const PoolFormats& formats, int depth, int n_tokens,
-                                                int chunk_tokens) const = 0;
+  virtual std::vector<PartCost> prefill_costs(const PoolFormats& formats, int depth, int n_tokens,
+                                              int chunk_tokens) const = 0;
   /// The parts of decoding the token after `depth` others.
-  std::vector<DecodeCost> decode_costs(const PoolFormats& formats, int depth) const {
+  std::vector<PartCost> decode_costs(const PoolFormats& formats, int depth) const {
     return prefill_costs(formats, depth, 1, 1);
   }
 

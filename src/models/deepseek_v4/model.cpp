@@ -93,21 +93,21 @@ size_t DeepseekV4::decode_weight_macs() const {
   return static_cast<size_t>(macs);
 }
 
-std::vector<DecodeCost> DeepseekV4::prefill_costs(const PoolFormats& formats, int depth,
-                                                  int n_tokens, int chunk_tokens) const {
-  using Unit = DecodeCost::Unit;
+std::vector<PartCost> DeepseekV4::prefill_costs(const PoolFormats& formats, int depth, int n_tokens,
+                                                int chunk_tokens) const {
+  using Unit = PartCost::Unit;
   const Config& c = config_;
   const auto unit = [](RowFormat format) {  // of attention: bf16 and native rows are bf16 numbers
     return format == RowFormat::bf16 || format == RowFormat::native ? Unit::products : Unit::f32;
   };
-  DecodeCost weights{.part = "weights"};
-  DecodeCost window{.part = "window rows", .unit = unit(formats.window)};
-  DecodeCost csa{.part = "CSA entries", .unit = unit(formats.csa)};
-  DecodeCost hca{.part = "HCA entries", .unit = unit(formats.hca)};
-  DecodeCost index{.part = "index keys",
-                   .unit = formats.index == RowFormat::native ? Unit::int8 : Unit::f32};
+  PartCost weights{.part = "weights"};
+  PartCost window{.part = "window rows", .unit = unit(formats.window)};
+  PartCost csa{.part = "CSA entries", .unit = unit(formats.csa)};
+  PartCost hca{.part = "HCA entries", .unit = unit(formats.hca)};
+  PartCost index{.part = "index keys",
+                 .unit = formats.index == RowFormat::native ? Unit::int8 : Unit::f32};
   // A row multiplies every head twice: as key and as value.
-  const auto attend = [&](DecodeCost& part, RowFormat format, int64_t n_read, int64_t n_met) {
+  const auto attend = [&](PartCost& part, RowFormat format, int64_t n_read, int64_t n_met) {
     part.bytes += static_cast<double>(n_read) *
                   static_cast<double>(row_bytes(format, {c.head_dim, c.rope_dim, false}));
     part.macs += 2.0 * static_cast<double>(n_met) * c.n_heads * c.head_dim;
@@ -152,8 +152,8 @@ std::vector<DecodeCost> DeepseekV4::prefill_costs(const PoolFormats& formats, in
       index.macs += static_cast<double>(n_scored) * c.index_n_heads * c.index_head_dim;
     }
   }
-  std::vector<DecodeCost> costs = {weights, window, csa, index, hca};
-  for (DecodeCost& cost : costs) {
+  std::vector<PartCost> costs = {weights, window, csa, index, hca};
+  for (PartCost& cost : costs) {
     cost.bytes /= n_tokens;
     cost.macs /= n_tokens;
   }

@@ -28,8 +28,8 @@ class DeepseekV4 final : public Model {
   size_t vector_bytes() const override;
   size_t decode_weight_bytes() const override;
   size_t decode_weight_macs() const override;
-  std::vector<DecodeCost> prefill_costs(const PoolFormats& formats, int depth, int n_tokens,
-                                        int chunk_tokens) const override;
+  std::vector<PartCost> prefill_costs(const PoolFormats& formats, int depth, int n_tokens,
+                                      int chunk_tokens) const override;
   std::unique_ptr<Runner> bind(ArenaBuilder& arena, Exec& exec,
                                const RunnerOptions& options) const override;
 
