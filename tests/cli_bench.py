@@ -65,7 +65,7 @@ class Bench(unittest.TestCase):
 
     def test_fields(self):
         kinds = {"schema": str, "model": str, "cpu": str, "threads": int, "kernels": str,
-                 "products": str, "formats": dict, "fill": str, "roofs": dict,
+                 "products": str, "formats": dict, "weights": str, "fill": str, "roofs": dict,
                  "weight_bytes_per_token": int, "weight_macs_per_token": int, "rows": list}
         for name, kind in kinds.items():
             self.assertIsInstance(self.out.get(name), kind, name)
@@ -88,14 +88,17 @@ class Bench(unittest.TestCase):
 
     def test_costs_are_those_of_the_config(self):
         for row in self.out["rows"]:
-            n = PREFILL if row["what"] == "prefill" else 1
-            want = Costs(row["depth"], n)
+            n, depth = row["tokens"], row["depth"]
+            chunks = ([Costs(depth, n)] if row["what"] == "prefill" else
+                      [Costs(depth + i, 1) for i in range(n)])
             parts = {part["part"]: part for part in row["parts"]}
-            for name, n_bytes in want.bytes.items():
-                with self.subTest(what=row["what"], depth=row["depth"], part=name):
+            for name in chunks[0].bytes:
+                with self.subTest(what=row["what"], depth=depth, part=name):
                     got = parts.get(name, {"bytes_per_token": 0, "macs_per_token": 0})
-                    self.assertAlmostEqual(got["bytes_per_token"] * n, n_bytes, places=3)
-                    self.assertAlmostEqual(got["macs_per_token"] * n, want.macs[name], places=3)
+                    self.assertAlmostEqual(got["bytes_per_token"] * n,
+                                           sum(chunk.bytes[name] for chunk in chunks), places=3)
+                    self.assertAlmostEqual(got["macs_per_token"] * n,
+                                           sum(chunk.macs[name] for chunk in chunks), places=3)
         # 2 CSA layers, 75 entries, keys of 64 bytes and 4 scales.
         self.assertEqual(Costs(300, 1).bytes["index keys"], 2 * 75 * 68)
 

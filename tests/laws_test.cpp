@@ -140,6 +140,28 @@ TEST_P(Laws, RandomSplits) {
   }
 }
 
+// So deep that the indexer's keys are several tiles, which threads share out as they come.
+TEST_P(Laws, ManyKeyTiles) {
+  constexpr int kDepth = 9000, kMore = 20;
+  std::vector<float> first;
+  for (const auto& [threads, chunk] : {std::pair{1, 1}, {1, kMore}, {3, 1}, {3, 7}, {3, kMore}}) {
+    EngineOptions options = options_;
+    options.n_threads = threads;
+    options.chunk_tokens = chunk;
+    options.ctx_tokens = kDepth + kMore;
+    options.resume_points = 0;
+    const auto engine = engine_or_fail(model_, options);
+    Session session = session_or_fail(*engine);
+    ASSERT_TRUE(session.fill_seeded(kDepth, 7));
+    ASSERT_TRUE(session.enqueue(ids(0, kMore)));
+    std::vector<float> logits;
+    testing_support::step_all_logits(*engine, session, logits);
+    if (first.empty()) first = logits;
+    EXPECT_EQ(first_difference(logits, first, vocab_), -1)
+        << threads << " threads, chunks of " << chunk;
+  }
+}
+
 TEST_P(Laws, Fork) {
   EngineOptions options = options_;
   options.chunk_tokens = 50;

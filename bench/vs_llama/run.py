@@ -57,8 +57,11 @@ def stop(sentence):
 
 def call(command, log):
     """stdout and stderr of a command, both kept in `log`."""
-    done = subprocess.run([str(c) for c in command], capture_output=True, check=False,
-                          encoding="utf-8", errors="replace")
+    try:
+        done = subprocess.run([str(c) for c in command], capture_output=True, check=False,
+                              encoding="utf-8", errors="replace")
+    except OSError as error:
+        stop(f"cannot run {command[0]}: {error.strerror}")
     log.write_text(f"$ {' '.join(map(str, command))}\n{done.stdout}{done.stderr}",
                    encoding="utf-8")
     if done.returncode != 0:
@@ -151,7 +154,8 @@ class Bench:
             f"{self.about['cpu']}, {self.flags.threads} threads, {self.flags.reps} repetitions in "
             "turns; tokens/s, median (min-max)", "",
             f"- varve: {ours['version']} (repository at {ours['repository_at']}), kernels "
-            f"{ours['kernels']}, products {ours['products']}, weights {ours['weights']}",
+            f"{ours['kernels']}, products {ours['products']}, weights {ours['weights']}, chunks of "
+            f"{', '.join(map(str, sorted(set(self.chunks.values()))))} tokens",
             f"- llama.cpp: {theirs['version']} ({theirs['package']}), flash attention "
             f"{theirs['flash_attention']}, f16 cache where no other is named",
             f"- roofs: read {roofs['read_bytes_per_s'] / 1e9:.0f} GB/s, bf16 dot "

@@ -23,7 +23,7 @@ struct IndexQuery {
 class Indexer {
  public:
   /// Room for each thread's candidates and a tile of scores, and for the quantized form of
-  /// max_tokens queries where index keys are native. topk 0: no layer has an indexer.
+  /// max_tokens queries where index keys are native. topk 0: nothing is ever scored.
   void lay_out(ArenaBuilder& arena, int n_threads, int topk, int max_tokens, int n_heads, int dim,
                RowFormat format);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 #include <functional>
 
 namespace varve {
@@ -23,6 +24,7 @@ uint64_t candidate(int32_t order, int index) {
 }  // namespace
 
 void TopK::start(int k, uint64_t* room) {
+  assert(k >= 1);
   k_ = static_cast<size_t>(k);
   candidates_ = room;
   n_ = 0;
@@ -35,7 +37,7 @@ void TopK::push(uint64_t candidate) {
 }
 
 void TopK::shrink() {
-  if (n_ <= k_ || k_ == 0) return;
+  if (n_ <= k_) return;
   uint64_t* const last = candidates_ + (k_ - 1);
   std::nth_element(candidates_, last, candidates_ + n_, std::greater<>());
   n_ = k_;

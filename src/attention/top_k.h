@@ -14,7 +14,7 @@ class TopK {
   /// Values of the room that start() takes.
   static size_t room(int k) { return 2 * static_cast<size_t>(k) + kSlack; }
 
-  /// Begins anew. room: room(k) values, the caller's, until finish().
+  /// Begins anew, k >= 1. room: room(k) values, the caller's, until finish().
   void start(int k, uint64_t* room);
 
   /// scores[0, n) of the indices first, first + 1, ...

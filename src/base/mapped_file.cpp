@@ -59,9 +59,14 @@ Result<void> MappedFile::replace_by_copy(const std::string& path,
   void* const at = mmap(const_cast<std::byte*>(data_), size, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   if (at == MAP_FAILED) {
+    const int reason = errno;
+    // Whether the old mapping still stands is not said: it is left alone.
+    data_ = nullptr;
+    size_ = 0;
     return fail(ErrorKind::internal, "cannot take {} bytes for a copy of {}: {}", size, path,
-                std::strerror(errno));
+                std::strerror(reason));
   }
+  is_copy_ = true;
   madvise(at, size, MADV_HUGEPAGE);
   for (size_t done = 0; done < size;) {
     const ssize_t n =
@@ -77,11 +82,14 @@ Result<void> MappedFile::replace_by_copy(const std::string& path,
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      is_copy_(std::exchange(other.is_copy_, false)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(is_copy_, other.is_copy_);
   return *this;
 }
 

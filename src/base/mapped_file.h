@@ -20,6 +20,8 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  /// Whether they are a copy in memory of this process.
+  bool is_copy() const { return is_copy_; }
 
   /// Puts a copy of the file in the mapping's place, in memory of this process, on large pages
   /// where the system has them: bytes() stay where they are and are read faster. `path` is that of
@@ -30,6 +32,7 @@ class MappedFile {
  private:
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+  bool is_copy_ = false;
 };
 
 /// Reads a small text file (config.json and the like) whole; refuses more than `max_bytes`.

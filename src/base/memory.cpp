@@ -96,7 +96,7 @@ size_t address_space_left_bytes() {
 
 // A mapping in smaps is a line that begins with its addresses in lower case and ends with its name,
 // then lines of "Key:   123 kB".
-size_t resident_bytes_without(std::string_view suffix) {
+size_t resident_bytes_without(std::span<const std::span<const std::byte>> ranges) {
   constexpr std::string_view kResident = "Rss:";
   std::ifstream file("/proc/self/smaps");
   std::string line;
@@ -104,7 +104,11 @@ size_t resident_bytes_without(std::string_view suffix) {
   bool counts = true;
   while (std::getline(file, line)) {
     if (line.empty() || line[0] < 'A' || line[0] > 'Z') {
-      counts = !line.ends_with(suffix);
+      const uintptr_t begin = std::strtoull(line.c_str(), nullptr, 16);
+      counts = std::none_of(ranges.begin(), ranges.end(), [&](std::span<const std::byte> range) {
+        const auto first = reinterpret_cast<uintptr_t>(range.data());
+        return begin >= first && begin < first + range.size();
+      });
     } else if (counts && line.starts_with(kResident)) {
       bytes += std::strtoull(line.c_str() + kResident.size(), nullptr, 10) * 1024;
     }

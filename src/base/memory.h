@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
-#include <string_view>
 
 namespace varve {
 
@@ -15,8 +15,8 @@ size_t available_memory_bytes();
 /// size_t without a limit.
 size_t address_space_left_bytes();
 
-/// Resident set of this process now, in bytes, without mapped files whose names end in `suffix`.
-size_t resident_bytes_without(std::string_view suffix);
+/// Resident set of this process now, in bytes, without the mappings that begin in these ranges.
+size_t resident_bytes_without(std::span<const std::span<const std::byte>> ranges);
 
 /// Peak resident set of this process so far, in bytes (VmHWM).
 size_t peak_resident_bytes();

@@ -105,7 +105,7 @@ Result<Place> place_at(const Model& model, const BenchFlags& flags, EngineOption
   // The one resume point is the depth itself.
   options.resume_points = 1;
   options.resume_interval_tokens = std::numeric_limits<int>::max();
-  VARVE_TRY(const MemoryPlan plan, Engine::plan(model, options));
+  VARVE_TRY(const MemoryPlan plan, Engine::fit(model, options));
   return Place{asked_depth, depth, options, plan.arena_bytes};
 }
 
@@ -139,9 +139,15 @@ Result<std::vector<Measurement>> bench_at(const std::shared_ptr<const Model>& mo
   return out;
 }
 
-// Says now, not after the measurement, whether the file can be written.
+// Says now, not after the measurement, whether the file can be written; leaves none behind.
 Result<void> check_writable(const std::string& path) {
-  if (path.empty() || std::ofstream(path, std::ios::app)) return {};
+  std::error_code ignored;
+  const bool is_new = !std::filesystem::exists(path, ignored);
+  if (path.empty()) return {};
+  if (std::ofstream(path, std::ios::app)) {
+    if (is_new) std::filesystem::remove(path, ignored);
+    return {};
+  }
   return usage_error("--plot {}: expected a file that can be written, found: {}", path,
                      std::strerror(errno));
 }

@@ -72,10 +72,28 @@ double seconds_per_token(const Measurement& m, Part part) {
   return m.times.seconds[static_cast<int>(part)] / m.n_tokens / m.n_repetitions;
 }
 
+// Of a token of the measurement, on average.
+std::vector<PartCost> mean_decode_costs(const Model& model, const PoolFormats& formats,
+                                        const Measurement& m) {
+  std::vector<PartCost> mean = model.decode_costs(formats, m.depth);
+  for (int i = 1; i < m.n_tokens; ++i) {
+    const std::vector<PartCost> more = model.decode_costs(formats, m.depth + i);
+    for (size_t part = 0; part < mean.size(); ++part) {
+      mean[part].bytes += more[part].bytes;
+      mean[part].macs += more[part].macs;
+    }
+  }
+  for (PartCost& cost : mean) {
+    cost.bytes /= m.n_tokens;
+    cost.macs /= m.n_tokens;
+  }
+  return mean;
+}
+
 Analysis analyse(const BenchReport& report, const Measurement& m) {
   Analysis out;
   const PoolFormats& formats = report.options.formats;
-  const auto costs = m.what == "decode" ? report.model->decode_costs(formats, m.depth)
+  const auto costs = m.what == "decode" ? mean_decode_costs(*report.model, formats, m)
                                         : report.model->prefill_costs(formats, m.depth, m.n_tokens,
                                                                       m.chunk_tokens);
   for (const PartCost& cost : costs) {

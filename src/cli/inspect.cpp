@@ -12,7 +12,6 @@
 #include <string_view>
 #include <utility>
 
-#include "base/mapped_file.h"
 #include "cli/engine_flags.h"
 #include "cli/model_path.h"
 #include "cli/tensor_report.h"
@@ -49,16 +48,14 @@ bool has_weights(const std::filesystem::path& directory) {
 
 // A plan needs shapes alone: for it a config.json without weights will do.
 Result<std::unique_ptr<DeepseekV4>> load_for(const InspectFlags& flags, const std::string& path) {
-  constexpr size_t kMaxConfigBytes = size_t{16} << 20;
   std::error_code error;
   std::filesystem::path config = path;
   if (std::filesystem::is_directory(path, error)) config /= "config.json";
   const bool alone = std::filesystem::exists(config, error) && config.extension() == ".json" &&
                      !has_weights(config.parent_path());
   if (!flags.wants_plan() || !alone) return deepseek_v4::load(path);
-  VARVE_TRY(const std::string text, read_text_file(config.string(), kMaxConfigBytes));
-  VARVE_TRY(Config parsed, deepseek_v4::parse_config(text, config.string()));
-  return std::make_unique<DeepseekV4>(std::move(parsed), Checkpoint{}, deepseek_v4::Weights{});
+  VARVE_TRY(Config shapes, deepseek_v4::load_config(config.string()));
+  return std::make_unique<DeepseekV4>(std::move(shapes), Checkpoint{}, deepseek_v4::Weights{});
 }
 
 // ---- cache ----

@@ -206,7 +206,8 @@ Result<void> run(const RunFlags& flags) {
   VARVE_TRY(Sampler sampler, Sampler::create(sampling, model->vocab_size()));
   Outcome outcome;
   // Without the model's own bytes, which are in the plan.
-  outcome.process_bytes = resident_bytes_without(".safetensors") - model->vector_bytes();
+  const size_t resident = resident_bytes_without(model->mapped_ranges());
+  outcome.process_bytes = resident - std::min(resident, model->vector_bytes());
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
   VARVE_TRY(outcome.weights, flags.engine.place_weights(*model, engine->memory().arena_bytes));
   VARVE_TRY(Session session, engine->new_session());

@@ -11,8 +11,10 @@
 namespace varve {
 namespace {
 
-// The largest chunk that is chosen; a power of two.
+// The largest and the least chunk that is chosen; powers of two. Shorter ones read the weights
+// nearly as often as decoding does: whoever wants that says so.
 constexpr int kMaxAutoChunk = 512;
+constexpr int kLeastAutoChunk = 32;
 
 Result<EngineOptions> checked(const Model& model, EngineOptions options) {
   if (options.kernels == nullptr) {
@@ -61,7 +63,7 @@ bool fits_budget(const EngineOptions& options, const MemoryPlan& plan) {
 // Whether the machine has room for a run whose arena and model take this much.
 bool fits_machine(const MemoryPlan& plan) {
   const size_t available = available_memory_bytes();
-  const size_t model = plan.weight_bytes + plan.vector_bytes;
+  const size_t model = plan.weight_bytes - plan.copied_bytes + plan.vector_bytes;
   return model <= available && plan.arena_bytes <= available - model &&
          plan.arena_bytes <= address_space_left_bytes();
 }
@@ -89,7 +91,7 @@ int largest_context_below(EngineOptions options, Accept accept) {
 }
 
 // What fits in place of options that do not, one change each.
-std::string nearest_that_fit(const Model& model, const EngineOptions& options) {
+std::string nearest_that_fit(const Model& model, const EngineOptions& options, int planned_chunk) {
   std::vector<std::string> ways;
   const int context = largest_context_below(
       options, [&](const EngineOptions& smaller) { return fits(model, smaller); });
@@ -97,14 +99,16 @@ std::string nearest_that_fit(const Model& model, const EngineOptions& options) {
   EngineOptions native = options;
   native.formats = PoolFormats::all(RowFormat::native);
   if (options.formats != native.formats && fits(model, native)) ways.push_back("--kv all=native");
-  for (EngineOptions smaller = options; smaller.chunk_tokens > 1;) {
+  EngineOptions smaller = options;
+  smaller.chunk_tokens = planned_chunk;
+  while (smaller.chunk_tokens > 1) {
     smaller.chunk_tokens =
         static_cast<int>(std::bit_floor(static_cast<unsigned>(smaller.chunk_tokens - 1)));
     if (!fits(model, smaller)) continue;
     ways.push_back(fmt::format("--chunk {}", smaller.chunk_tokens));
     break;
   }
-  if (ways.empty()) return "no smaller context fits either";
+  if (ways.empty()) return "nothing smaller fits either";
   return fmt::format("{} would fit", fmt::join(ways, " or "));
 }
 
@@ -114,7 +118,7 @@ tl::unexpected<Error> refuse(const Model& model, const EngineOptions& options,
   const std::string parts =
       fmt::format("{} of cache, {} of scratch and logits", text(plan.cache_bytes()),
                   text(plan.arena_bytes - plan.cache_bytes()));
-  const std::string ways = nearest_that_fit(model, options);
+  const std::string ways = nearest_that_fit(model, options, plan.chunk_tokens);
   if (!fits_budget(options, plan)) {
     return usage_error("--ctx {} needs {} bytes ({}); --kv-memory allows {} ({}); {}",
                        options.ctx_tokens, plan.arena_bytes, parts, options.arena_budget_bytes,
@@ -134,6 +138,11 @@ size_t MemoryPlan::cache_bytes() const {
 
 size_t MemoryPlan::logits_bytes() const {
   return sum_of(parts, "logits");
+}
+
+size_t MemoryPlan::thread_bytes() const {
+  return sum_of(parts, "workspace") + sum_of(parts, "index scores") +
+         sum_of(parts, "attention row lists");
 }
 
 // Runs twice: over a dry builder to learn the size, then over the arena.
@@ -157,13 +166,25 @@ Result<MemoryPlan> Engine::plan(const Model& model, const EngineOptions& wanted)
     options.chunk_tokens = std::min(options.chunk_tokens, most);
     return dry_run(model, options);
   }
-  MemoryPlan plan;
-  for (int chunk = kMaxAutoChunk; chunk >= 1; chunk /= 2) {
+  for (int chunk = kMaxAutoChunk;; chunk /= 2) {
     options.chunk_tokens = std::min(chunk, most);
-    plan = dry_run(model, options);
-    if (plan.scratch_bytes() <= kMaxAutoScratchBytes && fits_budget(options, plan)) break;
+    MemoryPlan plan = dry_run(model, options);
+    const bool small = plan.scratch_bytes() - plan.thread_bytes() <= kMaxAutoScratchBytes;
+    if ((small && fits_budget(options, plan)) || chunk == kLeastAutoChunk) return plan;
   }
-  return plan;
+}
+
+Result<MemoryPlan> Engine::fit(const Model& model, const EngineOptions& wanted) {
+  VARVE_TRY(EngineOptions options, checked(model, wanted));
+  VARVE_TRY(const MemoryPlan first, plan(model, options));
+  MemoryPlan fitting = first;
+  const bool open = options.chunk_tokens == 0;
+  while (open && fitting.chunk_tokens > kLeastAutoChunk && !fits_machine(fitting)) {
+    options.chunk_tokens = std::max(kLeastAutoChunk, fitting.chunk_tokens / 2);
+    fitting = dry_run(model, options);
+  }
+  if (fits_budget(options, fitting) && fits_machine(fitting)) return fitting;
+  return refuse(model, options, first);
 }
 
 int Engine::largest_context(const Model& model, const EngineOptions& options) {
@@ -185,6 +206,7 @@ MemoryPlan Engine::dry_run(const Model& model, const EngineOptions& options) {
           .parts = dry.parts(),
           .arena_bytes = dry.bytes(),
           .weight_bytes = model.mapped_bytes(),
+          .copied_bytes = model.copied_bytes(),
           .vector_bytes = model.vector_bytes()};
 }
 
@@ -203,10 +225,7 @@ void Engine::assemble(std::shared_ptr<const Model> model, const EngineOptions& o
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model,
                                                const EngineOptions& wanted) {
   VARVE_TRY(EngineOptions options, checked(*model, wanted));
-  VARVE_TRY(MemoryPlan memory, plan(*model, options));
-  if (!fits_budget(options, memory) || !fits_machine(memory)) {
-    return refuse(*model, options, memory);
-  }
+  VARVE_TRY(MemoryPlan memory, fit(*model, options));
   options.chunk_tokens = memory.chunk_tokens;
 
   std::unique_ptr<Engine> engine(new Engine);

@@ -35,8 +35,9 @@ struct EngineOptions {
   size_t arena_budget_bytes = 0;      // that the arena may take; 0: what the machine has
 };
 
-/// Where chunk_tokens is left open, it is the largest power of two up to 512 whose scratch stays
-/// within this, and whose arena within the budget.
+/// Where chunk_tokens is left open, it is the largest power of two from 32 to 512 whose scratch,
+/// what each thread has for itself not counted, stays within this, and whose arena within the
+/// budget and the machine.
 inline constexpr size_t kMaxAutoScratchBytes = size_t{200} << 20;
 
 /// Every byte that an engine takes, by part, found by a dry run of its own layout.
@@ -45,12 +46,15 @@ struct MemoryPlan {
   size_t cache_bytes() const;
   size_t logits_bytes() const;
   size_t scratch_bytes() const { return arena_bytes - cache_bytes() - logits_bytes(); }
+  /// Of scratch: what grows with threads and not with the chunk.
+  size_t thread_bytes() const;
 
   int chunk_tokens = 0;  // as asked for, or as chosen
   CacheBytes cache;      // the cache's part of the arena, by pool
   std::vector<ArenaPart> parts;
   size_t arena_bytes = 0;   // sum of the parts
-  size_t weight_bytes = 0;  // mapped files
+  size_t weight_bytes = 0;  // files, mapped or copied
+  size_t copied_bytes = 0;  // of those, what is in memory of this process already
   size_t vector_bytes = 0;  // small tensors kept beside them as f32
 
   size_t total_bytes() const { return arena_bytes + weight_bytes + vector_bytes; }
@@ -121,6 +125,9 @@ class Engine {
  public:
   /// What `options` would take, without taking it.
   static Result<MemoryPlan> plan(const Model& model, const EngineOptions& options);
+
+  /// plan(), held against the budget and what the machine has now. Errors as of create().
+  static Result<MemoryPlan> fit(const Model& model, const EngineOptions& options);
 
   /// The largest context up to options.ctx_tokens, in whole blocks where it is less, whose arena is
   /// within the budget; 0 if none is.

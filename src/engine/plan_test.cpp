@@ -85,7 +85,20 @@ TEST(Plan, ABudgetMakesTheChunkSmaller) {
   EXPECT_EQ(tight->chunk_tokens, free->chunk_tokens / 2);
   EXPECT_LE(tight->arena_bytes, options.arena_budget_bytes);
   options.arena_budget_bytes = 1;
-  EXPECT_EQ(Engine::plan(model, options)->chunk_tokens, 1);
+  EXPECT_EQ(Engine::plan(model, options)->chunk_tokens, 32);
+}
+
+TEST(Plan, ThreadsTakeNothingFromTheChunk) {
+  const auto model = shape_of("flash-6l");
+  EngineOptions options = native_at(1 << 20);
+  const auto two = Engine::plan(model, options);
+  options.n_threads = 256;
+  const auto many = Engine::plan(model, options);
+  ASSERT_TRUE(two && many);
+  EXPECT_EQ(many->chunk_tokens, two->chunk_tokens);
+  EXPECT_GT(many->thread_bytes(), two->thread_bytes());
+  EXPECT_EQ(many->scratch_bytes() - many->thread_bytes(),
+            two->scratch_bytes() - two->thread_bytes());
 }
 
 TEST(Plan, TheLargestContextIsTheLastThatFitsTheBudget) {
@@ -144,7 +157,7 @@ TEST(Plan, WhatDoesNotFitTheBudgetIsRefusedWithWhatWould) {
 
   options.arena_budget_bytes = 1;
   message = refusal(model, options);
-  EXPECT_NE(message.find("allows 1 (1 B); no smaller context fits either"), std::string::npos)
+  EXPECT_NE(message.find("allows 1 (1 B); nothing smaller fits either"), std::string::npos)
       << message;
 }
 

@@ -82,6 +82,7 @@ Result<Session> Session::fork() const {
 }
 
 Result<void> Session::rewind(int n) {
+  if (engine_ == nullptr) return usage_error("the session is over: it has no engine");
   if (n < 0 || n > n_tokens()) {
     return usage_error("cannot rewind to token {}: the session has {}", n, n_tokens());
   }

@@ -175,4 +175,16 @@ size_t Checkpoint::mapped_bytes() const {
   return total;
 }
 
+size_t Checkpoint::copied_bytes() const {
+  size_t total = 0;
+  for (const MappedFile& map : maps_) total += map.is_copy() ? map.bytes().size() : 0;
+  return total;
+}
+
+std::vector<std::span<const std::byte>> Checkpoint::mapped_ranges() const {
+  std::vector<std::span<const std::byte>> ranges;
+  for (const MappedFile& map : maps_) ranges.push_back(map.bytes());
+  return ranges;
+}
+
 }  // namespace varve

@@ -38,8 +38,11 @@ class Checkpoint {
   /// Copies all files into memory (MappedFile::replace_by_copy); views stay what they are.
   Result<void> replace_by_copy(const std::function<void(size_t)>& progress);
 
-  /// Bytes of all the files.
+  /// Bytes of all the files, and of those that were copied.
   size_t mapped_bytes() const;
+  size_t copied_bytes() const;
+  /// Where the files lie in memory, in the order of files().
+  std::vector<std::span<const std::byte>> mapped_ranges() const;
   /// The paths of the mapped files, in the order of their names.
   const std::vector<std::string>& files() const { return paths_; }
 

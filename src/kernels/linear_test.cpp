@@ -326,6 +326,34 @@ TEST(Linear, OneTokenIsTheSameAtEveryMagnitude) {
   }
 }
 
+// A lane that a flushed product left at -0 keeps its sign through zeros of either sign.
+TEST(Linear, OneTokenKeepsTheSignOfZero) {
+  static Workspace workspace;
+  constexpr int kRows = 20, kCols = 64, kTokens = 2;
+  Rng rng(3);
+  OwnedWeight owned = random_weight(rng, {.type = DType::f8_e4m3,
+                                          .n_rows = kRows,
+                                          .n_cols = kCols,
+                                          .scale_rows = 128,
+                                          .scale_cols = 128});
+  auto* const codes = reinterpret_cast<uint8_t*>(const_cast<std::byte*>(owned.weight.data));
+  auto* const scale = reinterpret_cast<uint8_t*>(const_cast<std::byte*>(owned.weight.scales));
+  *scale = 127;
+  for (size_t i = 0; i < size_t{kRows} * kCols; ++i) codes[i] = i % kCols < 32 ? 0x81 : 0x38;
+  Inputs in = random_inputs(rng, kTokens, kCols, true);
+  for (size_t i = 0; i < size_t{kTokens} * kCols; ++i) {
+    in.x_bf16.as<uint16_t>()[i] = i % kCols < 32 ? 0x0380 : 0x8000;  // 2^-120, -0
+  }
+  for (const Kernels* set : test_sets()) {
+    float many[kTokens * kRows], single[kTokens * kRows];
+    call(*set, true, owned.weight, 0, kRows, in, 0, kTokens, many, workspace.get());
+    for (int t = 0; t < kTokens; ++t) {
+      call(*set, true, owned.weight, 0, kRows, in, t, 1, single, workspace.get());
+    }
+    EXPECT_EQ(std::memcmp(many, single, sizeof many), 0) << set->name;
+  }
+}
+
 TEST(Exec, ThreadsAndBatchesDoNotChangeABit) {
   Rng rng(7);
   const OwnedWeight a = random_weight(

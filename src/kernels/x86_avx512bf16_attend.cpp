@@ -6,16 +6,11 @@
 #include <limits>
 
 #include "kernels/simd.h"
-#include "kernels/x86_avx512-inl.h"
-
-#define VARVE_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16,avx512vbmi")))
-#define VARVE_INLINE VARVE_TARGET inline __attribute__((always_inline))
+#include "kernels/x86_avx512bf16-inl.h"
 
 namespace varve {
 namespace {
 
-constexpr size_t kStep = 32;  // bf16 values of a vector
-constexpr size_t kLanes = 16;
 constexpr size_t kTile = kAttendTile;
 // Heads that share one pass over the rows.
 constexpr size_t kChunkHeads = 128;
@@ -28,10 +23,6 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 constexpr size_t round_up(size_t n, size_t to) {
   return (n + to - 1) / to * to;
-}
-
-VARVE_INLINE __m512 dot(__m512 sum, __m512i a, __m512i b) {
-  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
 }
 
 /// Loaded here, not by every instruction that uses it: loads would be what binds.

@@ -106,6 +106,10 @@ class Model {
   /// to read than mapped pages, but neither shared nor given back. While no runner runs; `progress`
   /// is told of bytes as they are read. After an error the model is of no use.
   virtual Result<void> copy_weights(const std::function<void(size_t)>& progress) = 0;
+  /// Of mapped_bytes(), what copy_weights() has taken.
+  virtual size_t copied_bytes() const = 0;
+  /// Where the files lie in memory.
+  virtual std::vector<std::span<const std::byte>> mapped_ranges() const = 0;
   /// Bytes of weights that decoding one token reads, and multiply-adds that it does with them.
   virtual size_t decode_weight_bytes() const = 0;
   virtual size_t decode_weight_macs() const = 0;

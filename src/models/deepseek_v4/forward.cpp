@@ -24,12 +24,12 @@ ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exe
       formats_(options.formats),
       scratch_(arena, model.config(), options) {
   int max_entries = 0;  // that one query attends to
-  bool has_indexer = false;
+  bool scores_entries = false;
   for (const LayerConfig& layer : config_.layers) {
     if (layer.attention == LayerKind::swa) continue;
     const int entries = options.ctx_tokens / layer.ratio;
     const bool picks = layer.attention == LayerKind::csa;
-    has_indexer |= picks;
+    scores_entries |= picks && entries > config_.index_topk;  // else all are picked
     max_entries = std::max(max_entries, picks ? std::min(config_.index_topk, entries) : entries);
   }
   // The most inputs that one call of linear() takes: streams, heads, or the pairs of experts.
@@ -45,7 +45,7 @@ ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exe
                          pairs * wide(config_.moe_dim, std::max(1, config_.n_shared_experts)),
                          wide(kMaxLogitRows, config_.hidden_size)}));
   attention_.lay_out(arena, exec.pool().n_threads(), config_.window + max_entries);
-  indexer_.lay_out(arena, exec.pool().n_threads(), has_indexer ? config_.index_topk : 0,
+  indexer_.lay_out(arena, exec.pool().n_threads(), scores_entries ? config_.index_topk : 0,
                    options.max_tokens, config_.index_n_heads, config_.index_head_dim,
                    formats_.index);
 }

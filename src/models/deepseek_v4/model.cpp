@@ -179,6 +179,13 @@ std::unique_ptr<Runner> DeepseekV4::bind(ArenaBuilder& arena, Exec& exec,
   return std::make_unique<ForwardPass>(*this, arena, exec, options);
 }
 
+Result<Config> load_config(const std::string& file) {
+  VARVE_TRY(const std::string text, read_text_file(file, kMaxConfigBytes));
+  VARVE_TRY(Config config, parse_config(text, file));
+  VARVE_CHECKED(check_limits(config, file));
+  return config;
+}
+
 Result<std::unique_ptr<DeepseekV4>> load(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code ignored;
@@ -187,10 +194,7 @@ Result<std::unique_ptr<DeepseekV4>> load(const std::string& path) {
     return bad_input("{} is not a directory; a model is one with config.json and safetensors files",
                      path);
   }
-  const std::string config_file = (fs::path(path) / "config.json").string();
-  VARVE_TRY(const std::string text, read_text_file(config_file, kMaxConfigBytes));
-  VARVE_TRY(Config config, parse_config(text, config_file));
-  VARVE_CHECKED(check_limits(config, config_file));
+  VARVE_TRY(Config config, load_config((fs::path(path) / "config.json").string()));
   VARVE_TRY(Checkpoint checkpoint, Checkpoint::open(path));
   VARVE_TRY(Weights weights, load_weights(checkpoint, config));
   return std::make_unique<DeepseekV4>(std::move(config), std::move(checkpoint), std::move(weights));

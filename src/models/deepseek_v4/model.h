@@ -25,6 +25,10 @@ class DeepseekV4 final : public Model {
   Result<void> copy_weights(const std::function<void(size_t)>& progress) override {
     return checkpoint_.replace_by_copy(progress);
   }
+  size_t copied_bytes() const override { return checkpoint_.copied_bytes(); }
+  std::vector<std::span<const std::byte>> mapped_ranges() const override {
+    return checkpoint_.mapped_ranges();
+  }
   size_t vector_bytes() const override;
   size_t decode_weight_bytes() const override;
   size_t decode_weight_macs() const override;
@@ -52,6 +56,9 @@ class DeepseekV4 final : public Model {
   Rope window_rope_;
   Rope compress_rope_;
 };
+
+/// A config.json whose sizes run here.
+Result<Config> load_config(const std::string& file);
 
 /// `path`: a directory with config.json and the weights.
 Result<std::unique_ptr<DeepseekV4>> load(const std::string& path);
