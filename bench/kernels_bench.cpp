@@ -33,7 +33,8 @@ struct Machine {
     }
     return *chosen;
   }();
-  Roofs roofs = measure_roofs(pool);
+  ReadRoof read{pool};
+  Roofs roofs = measure_roofs(pool, read);
 };
 
 Machine& machine() {

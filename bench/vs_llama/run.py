@@ -81,6 +81,7 @@ class Bench:
         self.model = self.work / "flash-6l"
         self.about = {}
         self.chunks = {}  # of varve, by row
+        self.read = {row.name: [] for row in flags.rows}  # bandwidth beside varve's runs
         self.rates = {row.name: {"peer": [], "varve": []} for row in flags.rows}
 
     def prepare(self):
@@ -130,6 +131,7 @@ class Bench:
                                     ("threads", "kernels", "products", "formats", "weights", "fill",
                                      "roofs")})
         self.chunks[row.name] = result["rows"][0]["chunk_tokens"]
+        self.read[row.name].append(result["rows"][0]["read_bytes_per_s"]["median"])
         self.rates[row.name]["varve"].append(result["rows"][0]["tokens_per_s"]["median"])
 
     def rows(self):
@@ -142,6 +144,8 @@ class Bench:
                    "peer_settings": row.peer_arguments(), "varve_settings": row.varve_arguments(),
                    "varve_chunk_tokens": self.chunks[row.name], "peer_tokens_per_s": peer,
                    "varve_tokens_per_s": varve, "ratio": ratio,
+                   "ratio_of_best": max(varve) / max(peer),
+                   "read_bytes_per_s": self.read[row.name],
                    "required": row.required, "met": ratio >= row.required}
 
     def table(self):
@@ -161,11 +165,14 @@ class Bench:
             f"- roofs: read {roofs['read_bytes_per_s'] / 1e9:.0f} GB/s, bf16 dot "
             f"{roofs['bf16_macs_per_s'] / 1e9:.0f} GMAC/s, int8 dot "
             f"{roofs['int8_macs_per_s'] / 1e9:.0f} GMAC/s", "",
-            "| | llama.cpp | varve | ratio | required | |",
-            "|---|---|---|---|---|---|"]
+            "| | llama.cpp | varve | read, GB/s | ratio | of the best | required | |",
+            "|---|---|---|---|---|---|---|---|"]
         for row in self.rows():
             lines.append(f"| {row['title']} | {spread(row['peer_tokens_per_s'])} | "
-                         f"{spread(row['varve_tokens_per_s'])} | {row['ratio']:.2f} | "
+                         f"{spread(row['varve_tokens_per_s'])} | "
+                         f"{statistics.median(row['read_bytes_per_s']) / 1e9:.0f} | "
+                         f"{row['ratio']:.2f} | "
+                         f"{row['ratio_of_best']:.2f} | "
                          f"{row['required']:g} | {'met' if row['met'] else 'missed'} |")
         return "\n".join(lines) + "\n"
 

@@ -33,12 +33,6 @@ struct BenchFlags {
   std::string plot;  // empty: none
 };
 
-Speed summary(std::vector<double> rates) {
-  std::sort(rates.begin(), rates.end());
-  const size_t n = rates.size();
-  return {rates.front(), (rates[(n - 1) / 2] + rates[n / 2]) / 2, rates.back()};
-}
-
 std::vector<int32_t> random_ids(int n, int vocab, uint64_t seed) {
   Rng rng(seed);
   std::vector<int32_t> ids(static_cast<size_t>(n));
@@ -46,29 +40,31 @@ std::vector<int32_t> random_ids(int n, int vocab, uint64_t seed) {
   return ids;
 }
 
+// Of reading, beside a repetition.
+constexpr double kReadSeconds = 0.03;
+
 // Runs `body` (which reads n tokens) once to warm up and then once a repetition. The session stands
 // at the depth before and after each of them; going back to it is outside the clock.
 template <class Body>
 Result<Measurement> measure(Engine& engine, Session& session, const BenchFlags& flags,
-                            std::string what, int asked_depth, int n, Body body) {
+                            ReadRoof& read, std::string what, int asked_depth, int n, Body body) {
   const int depth = session.n_tokens();
   const int chunk_tokens = engine.memory().chunk_tokens;
-  Measurement out{std::move(what), asked_depth, depth, n, flags.repetitions, chunk_tokens, {}, {}};
-  std::vector<double> rates;
+  Measurement out{std::move(what), asked_depth, depth, n, chunk_tokens, {}, {}};
   for (int rep = -1; rep < flags.repetitions; ++rep) {
     const PartTimes before = engine.times();
+    const double read_before = read.measure(kReadSeconds);
     const auto begin = Clock::now();
     VARVE_CHECKED(body(rep));
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     if (rep >= 0) {
-      rates.push_back(n / seconds);
+      out.repetitions.push_back({n / seconds, (read_before + read.measure(kReadSeconds)) / 2});
       for (int p = 0; p < kNumParts; ++p) {
         out.times.seconds[p] += engine.times().seconds[p] - before.seconds[p];
       }
     }
     VARVE_CHECKED(session.rewind(depth));
   }
-  out.speed = summary(std::move(rates));
   return out;
 }
 
@@ -110,7 +106,8 @@ Result<Place> place_at(const Model& model, const BenchFlags& flags, EngineOption
 }
 
 Result<std::vector<Measurement>> bench_at(const std::shared_ptr<const Model>& model,
-                                          const Place& place, const BenchFlags& flags) {
+                                          const Place& place, const BenchFlags& flags,
+                                          ReadRoof& read) {
   std::vector<Measurement> out;
   const int asked_depth = place.asked_depth;
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, place.options));
@@ -120,14 +117,14 @@ Result<std::vector<Measurement>> bench_at(const std::shared_ptr<const Model>& mo
   if (flags.prefill > 0) {
     VARVE_TRY(
         Measurement prefill,
-        measure(*engine, session, flags, "prefill", asked_depth, flags.prefill, [&](int rep) {
+        measure(*engine, session, flags, read, "prefill", asked_depth, flags.prefill, [&](int rep) {
           return session.append(random_ids(flags.prefill, vocab, static_cast<uint64_t>(rep + 2)));
         }));
     out.push_back(std::move(prefill));
   }
   if (flags.decode > 0) {
     const auto ids = random_ids(flags.decode, vocab, 3);
-    VARVE_TRY(Measurement decode, measure(*engine, session, flags, "decode", asked_depth,
+    VARVE_TRY(Measurement decode, measure(*engine, session, flags, read, "decode", asked_depth,
                                           flags.decode, [&](int) -> Result<void> {
                                             for (const int32_t id : ids) {
                                               VARVE_CHECKED(session.append({&id, 1}));
@@ -193,18 +190,19 @@ Result<void> bench(const BenchFlags& flags) {
   }
   VARVE_TRY(std::string weights, flags.engine.place_weights(*model, arena_bytes));
   ThreadPool pool(options.n_threads > 0 ? options.n_threads : usable_cores());
+  ReadRoof read(pool);
   BenchReport report{.model_name = last_name(path),
                      .model = model.get(),
                      .options = options,
                      .n_threads = pool.n_threads(),
                      .fill = flags.fill,
                      .weights = std::move(weights),
-                     .roofs = measure_roofs(pool),
+                     .roofs = measure_roofs(pool, read),
                      .rows = {}};
   double n_done = 0;
   Progress progress("bench", static_cast<double>(flags.depths.size()), "depths");
   for (const Place& place : places) {
-    VARVE_TRY(std::vector<Measurement> rows, bench_at(model, place, flags));
+    VARVE_TRY(std::vector<Measurement> rows, bench_at(model, place, flags, read));
     std::move(rows.begin(), rows.end(), std::back_inserter(report.rows));
     progress.update(++n_done);
   }

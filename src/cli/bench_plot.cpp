@@ -99,7 +99,7 @@ std::string bench_plot(const BenchReport& report) {
   double most = 0;
   for (const Measurement& m : report.rows) {
     depths.insert(m.depth);
-    most = std::max(most, m.speed.max);
+    most = std::max(most, m.tokens_per_s().max);
   }
   const DepthAxis axis(depths);
   const double step = nice_step(most);
@@ -163,10 +163,11 @@ std::string bench_plot(const BenchReport& report) {
     std::string path;
     for (const Measurement* m : points) {
       const double at = axis.x(m->depth);
-      path += fmt::format("{}{:.1f},{:.1f}", path.empty() ? "" : " ", at, y(m->speed.median));
-      line(at, y(m->speed.min), at, y(m->speed.max), series.colour);
+      const Spread speed = m->tokens_per_s();
+      path += fmt::format("{}{:.1f},{:.1f}", path.empty() ? "" : " ", at, y(speed.median));
+      line(at, y(speed.min), at, y(speed.max), series.colour);
       svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\" fill=\"{}\"/>\n", at,
-                         y(m->speed.median), series.colour);
+                         y(speed.median), series.colour);
     }
     svg += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"/>\n",
                        path, series.colour);

@@ -65,11 +65,12 @@ struct Analysis {
   };
   std::vector<PartRoof> roofs;
   std::vector<Group> groups;
-  double share_of_roof = 0;  // one part after the other
+  double share_of_roof = 0;  // one part after the other; of the repetitions, the median
 };
 
 double seconds_per_token(const Measurement& m, Part part) {
-  return m.times.seconds[static_cast<int>(part)] / m.n_tokens / m.n_repetitions;
+  return m.times.seconds[static_cast<int>(part)] / m.n_tokens /
+         static_cast<double>(m.repetitions.size());
 }
 
 // Of a token of the measurement, on average.
@@ -90,17 +91,32 @@ std::vector<PartCost> mean_decode_costs(const Model& model, const PoolFormats& f
   return mean;
 }
 
+double roof_seconds(const Analysis& analysis, const BenchReport& report, double read_bytes_per_s) {
+  Roofs roofs = report.roofs;
+  roofs.read_bytes_per_s = read_bytes_per_s;
+  double seconds = 0;
+  for (const PartRoof& part : analysis.roofs) {
+    seconds += part_roof(part.cost, report.options, roofs).seconds;
+  }
+  return seconds;
+}
+
 Analysis analyse(const BenchReport& report, const Measurement& m) {
   Analysis out;
   const PoolFormats& formats = report.options.formats;
   const auto costs = m.what == "decode" ? mean_decode_costs(*report.model, formats, m)
                                         : report.model->prefill_costs(formats, m.depth, m.n_tokens,
                                                                       m.chunk_tokens);
+  Roofs roofs = report.roofs;
+  roofs.read_bytes_per_s = m.read_bytes_per_s().median;
   for (const PartCost& cost : costs) {
-    if (cost.bytes == 0) continue;
-    out.roofs.push_back(part_roof(cost, report.options, report.roofs));
-    out.share_of_roof += m.speed.median * out.roofs.back().seconds;
+    if (cost.bytes > 0) out.roofs.push_back(part_roof(cost, report.options, roofs));
   }
+  std::vector<double> shares;
+  for (const Repetition& rep : m.repetitions) {
+    shares.push_back(rep.tokens_per_s * roof_seconds(out, report, rep.read_bytes_per_s));
+  }
+  out.share_of_roof = spread(std::move(shares)).median;
   for (const ProfileGroup& about : profile_groups()) {
     Analysis::Group group{.about = &about, .roofs = {}, .total = {}};
     for (const Part part : about.spent_on) group.seconds += seconds_per_token(m, part);
@@ -169,6 +185,10 @@ void print_shares(const Analysis& analysis) {
   fmt::print("\n");
 }
 
+Json spread_object(const Spread& of) {
+  return {{"min", of.min}, {"median", of.median}, {"max", of.max}};
+}
+
 Json json_of(const BenchReport& report, const Measurement& m) {
   const Analysis analysis = analyse(report, m);
   Json seconds, parts = Json::array(), profile = Json::array();
@@ -191,21 +211,39 @@ Json json_of(const BenchReport& report, const Measurement& m) {
                        {"spent_on", spent_on},
                        {"parts", group.about->costs}});
   }
-  return {
-      {"what", m.what},
-      {"asked_depth", m.asked_depth},
-      {"depth", m.depth},
-      {"tokens", m.n_tokens},
-      {"repetitions", m.n_repetitions},
-      {"chunk_tokens", m.chunk_tokens},
-      {"tokens_per_s", {{"min", m.speed.min}, {"median", m.speed.median}, {"max", m.speed.max}}},
-      {"share_of_roof", analysis.share_of_roof},
-      {"parts", parts},
-      {"profile", profile},
-      {"part_seconds", seconds}};
+  return {{"what", m.what},
+          {"asked_depth", m.asked_depth},
+          {"depth", m.depth},
+          {"tokens", m.n_tokens},
+          {"repetitions", m.repetitions.size()},
+          {"chunk_tokens", m.chunk_tokens},
+          {"tokens_per_s", spread_object(m.tokens_per_s())},
+          {"read_bytes_per_s", spread_object(m.read_bytes_per_s())},
+          {"share_of_roof", analysis.share_of_roof},
+          {"parts", parts},
+          {"profile", profile},
+          {"part_seconds", seconds}};
 }
 
 }  // namespace
+
+Spread spread(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size();
+  return {values.front(), (values[(n - 1) / 2] + values[n / 2]) / 2, values.back()};
+}
+
+Spread Measurement::tokens_per_s() const {
+  std::vector<double> rates;
+  for (const Repetition& rep : repetitions) rates.push_back(rep.tokens_per_s);
+  return spread(std::move(rates));
+}
+
+Spread Measurement::read_bytes_per_s() const {
+  std::vector<double> rates;
+  for (const Repetition& rep : repetitions) rates.push_back(rep.read_bytes_per_s);
+  return spread(std::move(rates));
+}
 
 void print_bench_table(const BenchReport& report, bool profile) {
   const Roofs& roofs = report.roofs;
@@ -223,12 +261,14 @@ void print_bench_table(const BenchReport& report, bool profile) {
              static_cast<double>(report.model->decode_weight_macs()) / 1e6);
   fmt::print("depth is reached by {}\n\n",
              report.fill == "seeded" ? "seeded random rows, not by prefill" : "prefill");
-  fmt::print("{:<8} {:>8} {:>7} {:>9} {:>9} {:>9} {:>8}\n", "", "depth", "tokens", "min t/s",
-             "median", "max", "of roof");
+  fmt::print("{:<8} {:>8} {:>7} {:>9} {:>9} {:>9} {:>8} {:>11}\n", "", "depth", "tokens", "min t/s",
+             "median", "max", "of roof", "read then");
   for (const Measurement& m : report.rows) {
     const Analysis analysis = analyse(report, m);
-    fmt::print("{:<8} {:>8} {:>7} {:>9.2f} {:>9.2f} {:>9.2f} {:>6.0f} %\n", m.what, m.depth,
-               m.n_tokens, m.speed.min, m.speed.median, m.speed.max, 100 * analysis.share_of_roof);
+    const Spread speed = m.tokens_per_s();
+    fmt::print("{:<8} {:>8} {:>7} {:>9.2f} {:>9.2f} {:>9.2f} {:>6.0f} % {:>6.1f} GB/s\n", m.what,
+               m.depth, m.n_tokens, speed.min, speed.median, speed.max,
+               100 * analysis.share_of_roof, m.read_bytes_per_s().median / 1e9);
     if (m.depth < m.asked_depth) {
       fmt::print("  asked for at {}: this is the last depth from which the tokens fit\n",
                  m.asked_depth);

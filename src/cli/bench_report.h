@@ -9,9 +9,16 @@
 
 namespace varve::cli {
 
-/// Tokens per second over the repetitions.
-struct Speed {
+/// Of a figure over the repetitions.
+struct Spread {
   double min = 0, median = 0, max = 0;
+};
+Spread spread(std::vector<double> values);
+
+/// One repetition, and the bandwidth of reading right before and after it, on average.
+struct Repetition {
+  double tokens_per_s = 0;
+  double read_bytes_per_s = 0;
 };
 
 struct Measurement {
@@ -19,10 +26,12 @@ struct Measurement {
   int asked_depth = 0;
   int depth = 0;  // the last one from which the tokens fit, where that is less
   int n_tokens = 0;
-  int n_repetitions = 0;
   int chunk_tokens = 0;  // read in one step, at most
-  Speed speed;
+  std::vector<Repetition> repetitions;
   PartTimes times;  // over all repetitions
+
+  Spread tokens_per_s() const;
+  Spread read_bytes_per_s() const;
 };
 
 struct BenchReport {

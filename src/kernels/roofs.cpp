@@ -32,6 +32,7 @@ constexpr int kChains = 12;
 constexpr size_t kReadItemBytes = size_t{256} << 10;
 constexpr size_t kReadPassBytes = size_t{32} << 20;  // short, so that many are left undisturbed
 constexpr double kReadSeconds = 0.3;
+static_assert(ReadRoof::kBytes % kReadPassBytes == 0 && kReadPassBytes % kReadItemBytes == 0);
 
 #if defined(__x86_64__)
 #define VARVE_TARGET(features) __attribute__((target(features)))
@@ -62,36 +63,6 @@ uint64_t read_plain(const std::byte* p, size_t bytes) {
     }
   }
   return sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
-}
-
-double measure_read(ThreadPool& pool) {
-  auto memory = Arena::create(kRoofBufferBytes);
-  if (!memory) return 0;
-  std::byte* const data = memory->data();
-  const int n_items = static_cast<int>(kRoofBufferBytes / kReadItemBytes);
-  auto* read = read_plain;
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) read = read_avx2;
-#endif
-  // Untouched pages would all be the one page of zeros.
-  pool.run(n_items, [&](int item, int) {
-    std::memset(data + static_cast<size_t>(item) * kReadItemBytes, 1, kReadItemBytes);
-  });
-  std::atomic<uint64_t> sink{0};
-  std::vector<double> rates;
-  const auto start = Clock::now();
-  for (size_t pass = 0; seconds_since(start) < kReadSeconds; ++pass) {
-    const std::byte* const part = data + pass * kReadPassBytes % kRoofBufferBytes;
-    const auto begin = Clock::now();
-    pool.run(static_cast<int>(kReadPassBytes / kReadItemBytes), [&](int item, int) {
-      sink += read(part + static_cast<size_t>(item) * kReadItemBytes, kReadItemBytes);
-    });
-    rates.push_back(static_cast<double>(kReadPassBytes) / seconds_since(begin));
-  }
-  // Near the best, past the few that a cache or the clock flattered.
-  const auto ninth_tenth = rates.begin() + static_cast<std::ptrdiff_t>(rates.size() * 9 / 10);
-  std::nth_element(rates.begin(), ninth_tenth, rates.end());
-  return *ninth_tenth;
 }
 
 // ---- arithmetic
@@ -232,9 +203,44 @@ double measure_peak(ThreadPool& pool, Peak peak) {
 
 }  // namespace
 
-Roofs measure_roofs(ThreadPool& pool) {
+ReadRoof::ReadRoof(ThreadPool& pool) : pool_(pool) {
+  auto memory = Arena::create(kBytes);
+  if (!memory) return;
+  memory_ = std::move(*memory);
+  // Untouched pages would all be the one page of zeros.
+  std::byte* const data = memory_.data();
+  pool_.run(static_cast<int>(kBytes / kReadItemBytes), [&](int item, int) {
+    std::memset(data + static_cast<size_t>(item) * kReadItemBytes, 1, kReadItemBytes);
+  });
+}
+
+double ReadRoof::measure(double seconds) {
+  const std::byte* const data = memory_.data();
+  if (data == nullptr) return 0;
+  auto* read = read_plain;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) read = read_avx2;
+#endif
+  std::atomic<uint64_t> sink{0};
+  std::vector<double> rates;
+  const auto start = Clock::now();
+  do {
+    const std::byte* const part = data + n_passes_++ * kReadPassBytes % kBytes;
+    const auto begin = Clock::now();
+    pool_.run(static_cast<int>(kReadPassBytes / kReadItemBytes), [&](int item, int) {
+      sink += read(part + static_cast<size_t>(item) * kReadItemBytes, kReadItemBytes);
+    });
+    rates.push_back(static_cast<double>(kReadPassBytes) / seconds_since(begin));
+  } while (seconds_since(start) < seconds);
+  // Near the best, past the few that a cache or the clock flattered.
+  const auto ninth_tenth = rates.begin() + static_cast<std::ptrdiff_t>(rates.size() * 9 / 10);
+  std::nth_element(rates.begin(), ninth_tenth, rates.end());
+  return *ninth_tenth;
+}
+
+Roofs measure_roofs(ThreadPool& pool, ReadRoof& read) {
   Roofs roofs;
-  roofs.read_bytes_per_s = measure_read(pool);
+  roofs.read_bytes_per_s = read.measure(kReadSeconds);
   roofs.f32_macs_per_s = measure_peak(pool, f32_peak());
   roofs.bf16_macs_per_s = measure_peak(pool, bf16_peak());
   roofs.int8_macs_per_s = measure_peak(pool, int8_peak());

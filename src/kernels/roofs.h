@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "base/arena.h"
 #include "base/thread_pool.h"
 
 namespace varve {
@@ -15,11 +16,24 @@ struct Roofs {
   double int8_macs_per_s = 0;  // dot products of bytes into i32 (AVX512-VNNI, AVX-VNNI)
 };
 
-/// Memory that measure_roofs reads through for the bandwidth: far beyond last-level caches.
-inline constexpr size_t kRoofBufferBytes = size_t{256} << 20;
+/// Reads through memory, as often as it is asked to: on some machines the bandwidth comes and goes.
+class ReadRoof {
+ public:
+  /// Memory that is read through: far beyond last-level caches.
+  static constexpr size_t kBytes = size_t{256} << 20;
 
-/// Takes about half a second and, while it runs, kRoofBufferBytes of memory (0 read_bytes_per_s
-/// where those cannot be had).
-Roofs measure_roofs(ThreadPool& pool);
+  /// Takes kBytes of memory until it is destroyed; without them, measure() is 0.
+  explicit ReadRoof(ThreadPool& pool);
+  /// Bytes a second of all threads, over about so many seconds.
+  double measure(double seconds);
+
+ private:
+  ThreadPool& pool_;
+  Arena memory_;
+  size_t n_passes_ = 0;
+};
+
+/// Takes about half a second.
+Roofs measure_roofs(ThreadPool& pool, ReadRoof& read);
 
 }  // namespace varve
