@@ -184,9 +184,9 @@ Result<void> bench(const BenchFlags& flags) {
   std::vector<Place> places;
   size_t arena_bytes = 0;  // of the largest
   for (const int depth : flags.depths) {
-    VARVE_TRY(Place place, place_at(*model, flags, options, depth));
+    VARVE_TRY(const Place place, place_at(*model, flags, options, depth));
     arena_bytes = std::max(arena_bytes, place.arena_bytes);
-    places.push_back(std::move(place));
+    places.push_back(place);
   }
   VARVE_TRY(std::string weights, flags.engine.place_weights(*model, arena_bytes));
   ThreadPool pool(options.n_threads > 0 ? options.n_threads : usable_cores());

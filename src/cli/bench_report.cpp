@@ -113,6 +113,7 @@ Analysis analyse(const BenchReport& report, const Measurement& m) {
     if (cost.bytes > 0) out.roofs.push_back(part_roof(cost, report.options, roofs));
   }
   std::vector<double> shares;
+  shares.reserve(m.repetitions.size());
   for (const Repetition& rep : m.repetitions) {
     shares.push_back(rep.tokens_per_s * roof_seconds(out, report, rep.read_bytes_per_s));
   }
@@ -235,12 +236,14 @@ Spread spread(std::vector<double> values) {
 
 Spread Measurement::tokens_per_s() const {
   std::vector<double> rates;
+  rates.reserve(repetitions.size());
   for (const Repetition& rep : repetitions) rates.push_back(rep.tokens_per_s);
   return spread(std::move(rates));
 }
 
 Spread Measurement::read_bytes_per_s() const {
   std::vector<double> rates;
+  rates.reserve(repetitions.size());
   for (const Repetition& rep : repetitions) rates.push_back(rep.read_bytes_per_s);
   return spread(std::move(rates));
 }

@@ -183,6 +183,7 @@ size_t Checkpoint::copied_bytes() const {
 
 std::vector<std::span<const std::byte>> Checkpoint::mapped_ranges() const {
   std::vector<std::span<const std::byte>> ranges;
+  ranges.reserve(maps_.size());
   for (const MappedFile& map : maps_) ranges.push_back(map.bytes());
   return ranges;
 }
