@@ -1,12 +1,34 @@
-// config.json of DeepSeek-V4, from any text: an error or a configuration within its bounds.
+// config.json of every family, from any text: an error or a configuration within its bounds.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 
 #include "models/deepseek_v4/config.h"
+#include "models/llama/config.h"
+
+namespace {
+
+void check_llama(const std::string& text) {
+  const auto root = varve::JsonObject::parse(text, "fuzz.json");
+  if (!root) return;
+  const auto config = varve::llama::parse_config(*root);
+  if (!config) {
+    if (config.error().message.empty()) std::abort();
+    return;
+  }
+  if (config->n_heads % config->n_kv_heads != 0 || config->head_dim % 2 != 0) std::abort();
+  if (config->rope.rope_dim() != config->head_dim) std::abort();
+  if (config->cache_shape().layers.size() != static_cast<size_t>(config->n_layers)) std::abort();
+  for (const int window : config->windows) {
+    if (window < 0 || window >= config->max_position) std::abort();
+  }
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
+  check_llama(text);
   const auto config = varve::deepseek_v4::parse_config(text, "fuzz.json");
   if (!config) {
     if (config.error().message.empty()) std::abort();

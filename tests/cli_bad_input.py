@@ -16,6 +16,7 @@ from pathlib import Path
 BIN = os.environ["VARVE_BIN"]
 SOURCE = Path(os.environ["VARVE_SOURCE_DIR"])
 TINY = SOURCE / "models" / "varve-tiny"
+MISTRAL = SOURCE / "tests" / "data" / "goldens" / "gqa-mistral-swa"
 SHARDED = SOURCE / "tests" / "data" / "goldens" / "v4-flash-mini"
 USAGE, BAD_INPUT = 2, 3
 
@@ -168,7 +169,7 @@ class BadInput(unittest.TestCase):
         cases = {
             "hidden_size": (drop("hidden_size"), put("hidden_size", "many"), put("hidden_size", 0),
                             put("hidden_size", 1 << 40)),
-            "model_type": (put("model_type", "llama"),),
+            "model_type": (put("model_type", "gpt2"),),
             "num_attention_heads": (put("num_attention_heads", -4),),
             "compress_ratios": (put("compress_ratios", []), put("compress_ratios", [0, 4, "x", 4])),
             "rope_scaling": (put("rope_scaling", {"type": "linear", "factor": 2}),),
@@ -181,6 +182,34 @@ class BadInput(unittest.TestCase):
                 edit_json(model / "config.json", change)
                 with self.subTest(field=field, change=i):
                     self.refused_model(model, "config.json", field)
+
+    def test_config_fields_of_the_llama_line(self):
+        def put(name, value):
+            return lambda c: c.__setitem__(name, value)
+
+        cases = {
+            "num_key_value_heads": (put("num_key_value_heads", 3),),
+            "head_dim": (put("head_dim", 31), put("head_dim", 1 << 14)),
+            "hidden_act": (put("hidden_act", "gelu"),),
+            "rope_type": (put("rope_scaling", {"rope_type": "longrope", "factor": 2}),),
+            "factor": (put("rope_scaling", {"rope_type": "linear"}),),
+            "layer_types": (put("layer_types", ["full_attention"]),
+                            put("layer_types", ["full_attention", "chunked", "x"])),
+            "sliding_window": (put("sliding_window", -1),),
+        }
+        original = (MISTRAL / "config.json").read_bytes()
+        model = self.copy(MISTRAL)
+        for field, changes in cases.items():
+            for i, change in enumerate(changes):
+                (model / "config.json").write_bytes(original)
+                edit_json(model / "config.json", change)
+                with self.subTest(field=field, change=i):
+                    self.refused_model(model, "config.json", field)
+
+    def test_an_unknown_family_is_told_which_run(self):
+        model = self.copy(TINY)
+        edit_json(model / "config.json", lambda c: c.__setitem__("model_type", "gpt2"))
+        self.refused_model(model, "model_type", "deepseek_v4, llama, mistral, qwen2, qwen3", "gpt2")
 
     def test_config_is_no_json(self):
         model = self.copy(TINY)
@@ -265,6 +294,9 @@ class BadInput(unittest.TestCase):
                 ("run", TINY, "-p", "And", "--weights", "mine"),
                 ("run", TINY, "-p", "And", "--kv", "csa=q9"),
                 ("run", TINY, "-p", "And", "--kv", "latent=f32"),
+                ("run", TINY, "-p", "And", "--kv", "csa=f32,k=f32"),
+                ("inspect", MISTRAL, "--kv", "k=native"),
+                ("inspect", MISTRAL, "--kv", "csa=f32"),
                 ("run", TINY, "-p", "And", "--kv", "native"),
                 ("run", TINY, "-p", "And", "--products", "f64"),
                 ("run", TINY, "-p", "And", "--file", "README.md"),

@@ -4,38 +4,24 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <tuple>
 
 #include "engine/generate.h"
+#include "support/against_golden.h"
 #include "support/golden.h"
 #include "support/reference_run.h"
 
 namespace varve {
 namespace {
 
+using testing_support::expect_near;
 using testing_support::Golden;
 using testing_support::GoldenTensor;
+using testing_support::Recorder;
 
 constexpr float kTolerance = 1e-4f;
 // A pick whose score is this close to the best one left out may flip by honest rounding.
 constexpr float kHonestGap = 1e-5f;
-
-// Keeps whole intermediates by (name, layer).
-class Recorder : public Probe {
- public:
-  void floats(std::string_view name, int layer, const float* rows, int n, int width) override {
-    auto& kept = floats_[{std::string(name), layer}];
-    kept.insert(kept.end(), rows, rows + static_cast<size_t>(n) * static_cast<size_t>(width));
-  }
-  void ints(std::string_view name, int layer, const int32_t* rows, int n, int width) override {
-    for (int i = 0; i < n; ++i) {
-      ints_[{std::string(name), layer}].emplace_back(rows + i * width, rows + (i + 1) * width);
-    }
-  }
-  std::map<std::pair<std::string, int>, std::vector<float>> floats_;
-  std::map<std::pair<std::string, int>, std::vector<std::vector<int32_t>>> ints_;
-};
 
 class Goldens : public testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
@@ -51,22 +37,6 @@ class Goldens : public testing::TestWithParam<std::tuple<std::string, std::strin
   Golden golden_;
   EngineOptions options_;
 };
-
-// The largest difference between rows of `mine` and the golden's rows, with where it is.
-void expect_near(const float* mine, const float* want, int64_t n, float tolerance,
-                 const std::string& what) {
-  int64_t worst = 0;
-  float most = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    const float difference = std::fabs(mine[i] - want[i]);
-    if (!(difference <= most)) {
-      most = difference;
-      worst = i;
-    }
-  }
-  EXPECT_LE(most, tolerance) << what << ": worst at " << worst << ", " << mine[worst] << " for "
-                             << want[worst];
-}
 
 TEST_P(Goldens, LogitsAtEveryPosition) {
   const GoldenTensor want = golden_["logits"];
@@ -146,27 +116,7 @@ TEST_P(Goldens, IntermediatesOfEveryLayer) {
 }
 
 TEST_P(Goldens, GreedyContinuations) {
-  const std::vector<int32_t> ids = golden_["ids"].ints;
-  const auto names = golden_.names_with_prefix("greedy.");
-  ASSERT_FALSE(names.empty());
-  for (const std::string& name : names) {
-    const int n = std::stoi(name.substr(7));
-    const std::vector<int32_t> want = golden_[name].ints;
-    options_.ctx_tokens = n + static_cast<int>(want.size());
-    const auto engine = testing_support::engine_or_fail(model_, options_);
-    Session session = testing_support::session_or_fail(*engine);
-    ASSERT_TRUE(session.append({ids.data(), static_cast<size_t>(n)}));
-    Sampler sampler = Sampler::create({.temperature = 0}, model_->vocab_size()).value();
-    std::vector<int32_t> mine;
-    const auto done = generate(session, *engine, sampler,
-                               {.max_tokens = static_cast<int>(want.size()), .ignore_eos = true},
-                               [&](int32_t id) {
-                                 mine.push_back(id);
-                                 return true;
-                               });
-    ASSERT_TRUE(done) << done.error().message;
-    EXPECT_EQ(mine, want) << name;
-  }
+  testing_support::expect_greedy_continuations(model_, golden_, options_);
 }
 
 // log of the softmax of one row.

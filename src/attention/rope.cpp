@@ -30,11 +30,36 @@ Rope::Rope(int rope_dim, double theta, const YarnScaling& yarn) {
   }
 }
 
+Rope::Rope(int rope_dim, double theta, const Llama3Scaling& scaling)
+    : Rope(rope_dim, theta, YarnScaling{}) {
+  const auto factor = static_cast<float>(scaling.factor);
+  for (float& f : frequencies_) {
+    // Turns within the original context.
+    const double turns =
+        scaling.original_max_position * static_cast<double>(f) / (2 * std::numbers::pi);
+    if (turns >= scaling.high_freq_factor) continue;
+    const float slow = f / factor;
+    if (turns <= scaling.low_freq_factor) {
+      f = slow;
+      continue;
+    }
+    const auto share = static_cast<float>((turns - scaling.low_freq_factor) /
+                                          (scaling.high_freq_factor - scaling.low_freq_factor));
+    f = (1.0f - share) * slow + share * f;
+  }
+}
+
+Rope Rope::linear(int rope_dim, double theta, double factor) {
+  Rope rope(rope_dim, theta, YarnScaling{});
+  for (float& f : rope.frequencies_) f /= static_cast<float>(factor);
+  return rope;
+}
+
 void Rope::angles(int pos, float* cos, float* sin) const {
   for (size_t i = 0; i < frequencies_.size(); ++i) {
     const float angle = static_cast<float>(pos) * frequencies_[i];
-    cos[i] = std::cos(angle);
-    sin[i] = std::sin(angle);
+    cos[i] = std::cos(angle) * amplitude_;
+    sin[i] = std::sin(angle) * amplitude_;
   }
 }
 

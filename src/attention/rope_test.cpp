@@ -8,7 +8,7 @@ namespace varve {
 namespace {
 
 TEST(Rope, YarnFrequenciesAreTheSpecs) {
-  const Rope rope(64, 160000, {.factor = 16});
+  const Rope rope(64, 160000, YarnScaling{.factor = 16});
   const auto& f = rope.frequencies();
   ASSERT_EQ(f.size(), 32u);
   // Spec 2.2, check values.
@@ -23,7 +23,7 @@ TEST(Rope, YarnFrequenciesAreTheSpecs) {
 }
 
 TEST(Rope, WithoutYarnIsTheGeometricSeries) {
-  const Rope rope(8, 10000, {});
+  const Rope rope(8, 10000, YarnScaling{});
   for (int i = 0; i < 4; ++i) {
     EXPECT_NEAR(rope.frequencies()[static_cast<size_t>(i)], std::pow(10000.0, -i / 4.0), 1e-6);
   }

@@ -181,6 +181,7 @@ Result<void> bench(const BenchFlags& flags) {
   VARVE_CHECKED(check_writable(flags.plot));
   VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
   VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
+  VARVE_CHECKED(flags.engine.check_pools(*model));
   std::vector<Place> places;
   size_t arena_bytes = 0;  // of the largest
   for (const int depth : flags.depths) {

@@ -47,9 +47,11 @@ struct ProfileGroup {
 const std::vector<ProfileGroup>& profile_groups() {
   static const std::vector<ProfileGroup> groups = {
       {"weights",
-       {Part::linears, Part::experts, Part::head, Part::hyper_connections, Part::embed},
+       {Part::linears, Part::experts, Part::mlp, Part::head, Part::hyper_connections, Part::embed},
        {"weights"}},
-      {"attention", {Part::attention}, {"window rows", "CSA entries", "HCA entries"}},
+      {"attention",
+       {Part::attention},
+       {"window rows", "CSA entries", "HCA entries", "keys", "values"}},
       {"indexer", {Part::index}, {"index keys"}},
       {"compressor", {Part::compress}, {}}};
   return groups;
@@ -130,7 +132,7 @@ Analysis analyse(const BenchReport& report, const Measurement& m) {
       group.total.cost.macs += roof.cost.macs;
       group.total.seconds += roof.seconds;
     }
-    out.groups.push_back(std::move(group));
+    if (group.seconds > 0) out.groups.push_back(std::move(group));
   }
   return out;
 }
@@ -169,6 +171,7 @@ void print_profile(const Measurement& m, const Analysis& analysis) {
     if (group.about->spent_on.size() == 1) continue;
     for (const Part part : group.about->spent_on) {
       const double seconds = seconds_per_token(m, part);
+      if (seconds == 0) continue;
       print_profile_line(4, part_name(part), nullptr, &seconds, "");
     }
   }
@@ -252,7 +255,9 @@ void print_bench_table(const BenchReport& report, bool profile) {
   const Roofs& roofs = report.roofs;
   fmt::print("{}, {} threads, kernels {}, products {}\n", cpu_name(), report.n_threads,
              report.options.kernels->name, products_name(report));
-  fmt::print("{}, weights {}\n", describe_formats(report.options.formats), report.weights);
+  fmt::print("{}, weights {}\n",
+             describe_formats(CacheLayout(report.model->cache_shape(), report.options.formats)),
+             report.weights);
   fmt::print("roofs, measured here: read {:.1f} GB/s, f32 FMA {:.0f} GMAC/s,\n  bf16 dot ",
              roofs.read_bytes_per_s / 1e9, roofs.f32_macs_per_s / 1e9);
   const auto dot = [](double macs) {
@@ -285,31 +290,27 @@ void print_bench_table(const BenchReport& report, bool profile) {
 }
 
 void print_bench_json(const BenchReport& report) {
-  const PoolFormats& formats = report.options.formats;
   const Roofs& roofs = report.roofs;
   Json rows = Json::array();
   for (const Measurement& m : report.rows) rows.push_back(json_of(report, m));
-  const Json out = {{"schema", "varve.bench/2"},
-                    {"model", report.model_name},
-                    {"cpu", cpu_name()},
-                    {"threads", report.n_threads},
-                    {"kernels", report.options.kernels->name},
-                    {"products", products_name(report)},
-                    {"formats",
-                     {{"window", row_format_name(formats.window)},
-                      {"csa", row_format_name(formats.csa)},
-                      {"hca", row_format_name(formats.hca)},
-                      {"index", row_format_name(formats.index)}}},
-                    {"fill", report.fill},
-                    {"weights", report.weights},
-                    {"roofs",
-                     {{"read_bytes_per_s", roofs.read_bytes_per_s},
-                      {"f32_macs_per_s", roofs.f32_macs_per_s},
-                      {"bf16_macs_per_s", roofs.bf16_macs_per_s},
-                      {"int8_macs_per_s", roofs.int8_macs_per_s}}},
-                    {"weight_bytes_per_token", report.model->decode_weight_bytes()},
-                    {"weight_macs_per_token", report.model->decode_weight_macs()},
-                    {"rows", rows}};
+  const Json out = {
+      {"schema", "varve.bench/2"},
+      {"model", report.model_name},
+      {"cpu", cpu_name()},
+      {"threads", report.n_threads},
+      {"kernels", report.options.kernels->name},
+      {"products", products_name(report)},
+      {"formats", formats_object(CacheLayout(report.model->cache_shape(), report.options.formats))},
+      {"fill", report.fill},
+      {"weights", report.weights},
+      {"roofs",
+       {{"read_bytes_per_s", roofs.read_bytes_per_s},
+        {"f32_macs_per_s", roofs.f32_macs_per_s},
+        {"bf16_macs_per_s", roofs.bf16_macs_per_s},
+        {"int8_macs_per_s", roofs.int8_macs_per_s}}},
+      {"weight_bytes_per_token", report.model->decode_weight_bytes()},
+      {"weight_macs_per_token", report.model->decode_weight_macs()},
+      {"rows", rows}};
   // A directory's name need not be UTF-8.
   fmt::print("{}\n", out.dump(-1, ' ', false, Json::error_handler_t::replace));
 }

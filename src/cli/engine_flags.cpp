@@ -19,6 +19,16 @@ constexpr size_t kShownParts = 3;
 // that is available.
 constexpr size_t kRoomyMemoryShare = 2;
 
+// "window, csa, ...": those for which `wanted` holds.
+template <class Wanted>
+std::string pool_names(Wanted wanted) {
+  std::string names;
+  for (const PoolInfo& info : pools()) {
+    if (wanted(info)) names += fmt::format("{}{}", names.empty() ? "" : ", ", info.name);
+  }
+  return names;
+}
+
 // Applies "pool=format,pool=format".
 Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
   for (size_t begin = 0; begin < text.size();) {
@@ -35,17 +45,19 @@ Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
     const std::string pool = item.substr(0, equals);
     if (pool == "all") {
       formats = PoolFormats::all(*format);
-    } else if (pool == "window") {
-      formats.window = *format;
-    } else if (pool == "csa") {
-      formats.csa = *format;
-    } else if (pool == "hca") {
-      formats.hca = *format;
-    } else if (pool == "index") {
-      formats.index = *format;
-    } else {
-      return usage_error("--kv {}: expected a pool of window, csa, hca, index, all", item);
+      continue;
     }
+    const auto info = std::find_if(pools().begin(), pools().end(),
+                                   [&](const PoolInfo& known) { return known.name == pool; });
+    if (info == pools().end()) {
+      return usage_error("--kv {}: expected a pool of {}, all", item,
+                         pool_names([](const PoolInfo&) { return true; }));
+    }
+    const bool is_kv = info->pool == Pool::k || info->pool == Pool::v;
+    if (is_kv && *format == RowFormat::native) {
+      return usage_error("--kv {}: keys and values are kept as bf16, f16 or f32", item);
+    }
+    formats.*(info->format) = *format;
   }
   return {};
 }
@@ -76,12 +88,25 @@ Result<size_t> parse_budget(const std::string& text) {
 
 }  // namespace
 
+Result<void> EngineFlags::check_pools(const Model& loaded) const {
+  const CacheLayout layout(loaded.cache_shape(), {});
+  for (const PoolInfo& info : pools()) {
+    const std::string item = fmt::format("{}=", info.name);
+    const bool named = kv.starts_with(item) || kv.find("," + item) != std::string::npos;
+    if (!named || layout.has(info.pool)) continue;
+    return usage_error("--kv {}: expected a pool that the model has: {}", kv,
+                       pool_names([&](const PoolInfo& one) { return layout.has(one.pool); }));
+  }
+  return {};
+}
+
 Result<std::string> EngineFlags::place_weights(Model& loaded, size_t arena_bytes) const {
-  const bool roomy =
-      loaded.mapped_bytes() + arena_bytes <= available_memory_bytes() / kRoomyMemoryShare;
+  const bool roomy = loaded.checkpoint().mapped_bytes() + arena_bytes <=
+                     available_memory_bytes() / kRoomyMemoryShare;
   if (weights == "mapped" || (weights == "auto" && !roomy)) return std::string("mapped");
   constexpr double kMiB = 1 << 20;
-  Progress progress("weights", static_cast<double>(loaded.mapped_bytes()) / kMiB, "MiB");
+  Progress progress("weights", static_cast<double>(loaded.checkpoint().mapped_bytes()) / kMiB,
+                    "MiB");
   double done = 0;
   VARVE_CHECKED(loaded.copy_weights([&](size_t n) {
     done += static_cast<double>(n);
@@ -90,12 +115,37 @@ Result<std::string> EngineFlags::place_weights(Model& loaded, size_t arena_bytes
   return std::string("copied");
 }
 
-std::string describe_formats(const PoolFormats& f) {
-  if (f == PoolFormats::all(f.window)) {
-    return fmt::format("{} rows", row_format_name(f.window));
+std::optional<RowFormat> common_format(const CacheLayout& layout) {
+  std::optional<RowFormat> common;
+  for (const PoolInfo& info : pools()) {
+    if (!layout.has(info.pool)) continue;
+    const RowFormat format = layout.formats.of(info.pool);
+    if (common && *common != format) return std::nullopt;
+    common = format;
   }
-  return fmt::format("window {}, csa {}, hca {}, index {}", row_format_name(f.window),
-                     row_format_name(f.csa), row_format_name(f.hca), row_format_name(f.index));
+  return common;
+}
+
+std::string describe_formats(const CacheLayout& layout) {
+  if (const auto common = common_format(layout)) {
+    return fmt::format("{} rows", row_format_name(*common));
+  }
+  std::string text;
+  for (const PoolInfo& info : pools()) {
+    if (!layout.has(info.pool)) continue;
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", info.name,
+                        row_format_name(layout.formats.of(info.pool)));
+  }
+  return text;
+}
+
+nlohmann::ordered_json formats_object(const CacheLayout& layout) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::object();
+  for (const PoolInfo& info : pools()) {
+    if (!layout.has(info.pool)) continue;
+    out[std::string(info.name)] = row_format_name(layout.formats.of(info.pool));
+  }
+  return out;
 }
 
 void EngineFlags::add_to(CLI::App& verb) {
@@ -126,7 +176,8 @@ void EngineFlags::add_to(CLI::App& verb) {
                   "Inputs of products: 'f32' as they are, 'bf16' rounded (sums are f32)");
   verb.add_option("--kv", kv,
                   "Row formats by pool, e.g. csa=native,index=f32; pools: window csa\n"
-                  "hca index all; formats: native bf16 f16 f32");
+                  "hca index latent k v all; formats: native bf16 f16 f32 (k and v:\n"
+                  "not native)");
 }
 
 Result<EngineOptions> EngineFlags::options() const {

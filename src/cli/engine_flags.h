@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
@@ -28,13 +29,20 @@ struct EngineFlags {
   /// What the flags ask for, checked. ctx_tokens is left to the caller where --ctx was not given.
   Result<EngineOptions> options() const;
 
+  /// Whether --kv names pools of this model alone.
+  Result<void> check_pools(const Model& loaded) const;
+
   /// Copies the model's weights into memory where --weights says so, beside an arena of that size
   /// which is still to be filled. Returns where they are then: "mapped" or "copied".
   Result<std::string> place_weights(Model& loaded, size_t arena_bytes) const;
 };
 
-/// "native rows", or "csa native, window f32, ..." where pools differ.
-std::string describe_formats(const PoolFormats& formats);
+/// The format of all pools that the model has, where it is one.
+std::optional<RowFormat> common_format(const CacheLayout& layout);
+/// "native rows", or "csa native, window f32, ..." where the model's pools differ.
+std::string describe_formats(const CacheLayout& layout);
+/// {"csa": "native", ...} of the model's pools.
+nlohmann::ordered_json formats_object(const CacheLayout& layout);
 
 /// "experts 41 %, head 30 %, attention 9 %, others 20 %": the largest parts, largest first.
 std::string time_shares(const PartTimes& times);

@@ -53,6 +53,7 @@ Result<void> eval_logits(const LogitsFlags& flags) {
   VARVE_TRY(const std::vector<int32_t> ids, parse_ids(text, flags.ids_file));
   if (ids.empty()) return bad_input("{}: no ids", flags.ids_file);
   VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
+  VARVE_CHECKED(flags.engine.check_pools(*model));
   if (options.ctx_tokens == 0) options.ctx_tokens = static_cast<int>(ids.size());
   options.resume_points = 0;  // nothing is rewound
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
@@ -87,7 +88,7 @@ Result<void> eval_logits(const LogitsFlags& flags) {
     return fail(ErrorKind::internal, "{}: cannot write: {}", flags.out_file, std::strerror(errno));
   }
   fmt::print(stderr, "{}: f32 logits [{}, {}], {}, {} products, kernels {}\n", flags.out_file,
-             ids.size(), vocab, describe_formats(options.formats),
+             ids.size(), vocab, describe_formats(engine->cache().layout()),
              options.products == Products::f32 ? "f32" : "bf16", engine->kernels().name);
   return {};
 }

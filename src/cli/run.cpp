@@ -158,7 +158,7 @@ void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
   fmt::print(stderr, "cache {} for {} tokens ({:.2f} B/token, {}), arena {}, weights {} {}\n",
              human_bytes(static_cast<double>(engine.memory().cache_bytes())),
              engine.options().ctx_tokens, engine.cache().layout().bytes_per_token(),
-             describe_formats(engine.options().formats),
+             describe_formats(engine.cache().layout()),
              human_bytes(static_cast<double>(engine.memory().arena_bytes)),
              human_bytes(static_cast<double>(engine.memory().weight_bytes)), outcome.weights);
   fmt::print(stderr, "time: {}\n", time_shares(engine.times()));
@@ -189,6 +189,7 @@ Result<void> run(const RunFlags& flags) {
   VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
   VARVE_TRY(const std::string text, prompt_text(flags));
   VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
+  VARVE_CHECKED(flags.engine.check_pools(*model));
   VARVE_TRY(const Tokenizer tokenizer, load_tokenizer(path, *model));
   VARVE_TRY(const std::vector<int32_t> prompt, encode_prompt(tokenizer, *model, text, flags.bos));
   if (prompt.empty()) return usage_error("the prompt is empty");
@@ -206,7 +207,7 @@ Result<void> run(const RunFlags& flags) {
   VARVE_TRY(Sampler sampler, Sampler::create(sampling, model->vocab_size()));
   Outcome outcome;
   // Without the model's own bytes, which are in the plan.
-  const size_t resident = resident_bytes_without(model->mapped_ranges());
+  const size_t resident = resident_bytes_without(model->checkpoint().mapped_ranges());
   outcome.process_bytes = resident - std::min(resident, model->vector_bytes());
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
   VARVE_TRY(outcome.weights, flags.engine.place_weights(*model, engine->memory().arena_bytes));

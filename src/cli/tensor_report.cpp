@@ -1,5 +1,7 @@
 #include "cli/tensor_report.h"
 
+#include <algorithm>
+
 namespace varve::cli {
 namespace {
 
@@ -25,6 +27,7 @@ TensorClass classify(std::string_view name) {
   if (contains(name, ".experts.")) return routed_experts;
   if (contains(name, ".ffn.gate.") || contains(name, ".mlp.gate.")) return router;
   if (name.ends_with("norm.weight") || name.ends_with("layernorm.weight")) return norms;
+  if (contains(name, ".mlp.")) return mlp;
   if (contains(name, ".attn.") || contains(name, ".self_attn.")) return attention;
   return other;
 }
@@ -56,6 +59,8 @@ ClassNames class_names(TensorClass tensor_class) {
       return {"routed experts", "routed_experts"};
     case TensorClass::shared_expert:
       return {"shared expert", "shared_expert"};
+    case TensorClass::mlp:
+      return {"MLP", "mlp"};
     case TensorClass::norms:
       return {"norms", "norms"};
     case TensorClass::hyper_connections:
@@ -72,7 +77,7 @@ bool is_used(TensorClass tensor_class) {
   return tensor_class != TensorClass::mtp && tensor_class != TensorClass::other;
 }
 
-TensorReport report_tensors(const deepseek_v4::DeepseekV4& model) {
+TensorReport report_tensors(const Model& model) {
   TensorReport report;
   int64_t n_routed = 0;
   for (const TensorView& tensor : model.checkpoint().tensors()) {
@@ -83,9 +88,9 @@ TensorReport report_tensors(const deepseek_v4::DeepseekV4& model) {
     if (is_used(tensor_class)) report.used_parameters += one.n_parameters;
     if (tensor_class == TensorClass::routed_experts) n_routed += one.n_parameters;
   }
-  const deepseek_v4::Config& c = model.config();
+  const ExpertCounts experts = model.experts();
   report.active_parameters =
-      report.used_parameters - n_routed + n_routed / c.n_experts * c.n_experts_used;
+      report.used_parameters - n_routed + n_routed / std::max(1, experts.n) * experts.n_used;
   return report;
 }
 

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <utility>
 
-#include "models/deepseek_v4/model.h"
+#include "models/model.h"
 
 namespace varve::cli {
 
@@ -19,6 +19,7 @@ enum class TensorClass {
   router,
   routed_experts,
   shared_expert,
+  mlp,
   norms,
   hyper_connections,
   mtp,
@@ -54,6 +55,6 @@ struct TensorReport {
   int64_t active_parameters = 0;  // that one token needs
 };
 
-TensorReport report_tensors(const deepseek_v4::DeepseekV4& model);
+TensorReport report_tensors(const Model& model);
 
 }  // namespace varve::cli

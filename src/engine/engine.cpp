@@ -205,8 +205,8 @@ MemoryPlan Engine::dry_run(const Model& model, const EngineOptions& options) {
           .cache = engine.cache_->bytes(),
           .parts = dry.parts(),
           .arena_bytes = dry.bytes(),
-          .weight_bytes = model.mapped_bytes(),
-          .copied_bytes = model.copied_bytes(),
+          .weight_bytes = model.checkpoint().mapped_bytes(),
+          .copied_bytes = model.checkpoint().copied_bytes(),
           .vector_bytes = model.vector_bytes()};
 }
 

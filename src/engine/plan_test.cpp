@@ -37,9 +37,11 @@ TEST(Plan, TheCacheIsToldApartByPool) {
   ASSERT_TRUE(plan) << plan.error().message;
   const CacheLayout layout(model.cache_shape(), PoolFormats::all(RowFormat::native));
   const CacheBytes& cache = plan->cache;
-  EXPECT_EQ(static_cast<double>(cache.csa + cache.hca + cache.index),
+  EXPECT_EQ(static_cast<double>(cache.pools[Pool::csa] + cache.pools[Pool::hca] +
+                                cache.pools[Pool::index]),
             layout.bytes_per_token() * (1 << 20));
-  EXPECT_EQ(cache.window, size_t{6} * 128 * 584 * 5);  // the live slot and 4 resume points
+  EXPECT_EQ(cache.pools[Pool::window],
+            size_t{6} * 128 * 584 * 5);  // the live slot and 4 resume points
   EXPECT_LE(cache.sum(), plan->cache_bytes());
   EXPECT_GE(cache.sum(), plan->cache_bytes() / 100 * 97);
 }

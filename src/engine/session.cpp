@@ -123,18 +123,28 @@ Result<void> Session::fill_seeded(int n, uint64_t seed) {
     for (int pos = std::max(0, n - shape.window); pos < n; ++pos) {
       encode_row(formats.window, layer.row(), draw(layer.head_dim), sequence_.window_row(l, pos));
     }
-    if (layer.kind == LayerKind::swa) continue;
-    const bool csa = layer.kind == LayerKind::csa;
     for (int pos = std::max(0, n - layer.state_tokens()); pos < n; ++pos) {
       fill_state(sequence_.state_row(l, pos), 2 * layer.state_width());
-      if (csa) fill_state(sequence_.index_state_row(l, pos), 2 * layer.index_state_width());
+      if (layer.index_state_width() == 0) continue;
+      fill_state(sequence_.index_state_row(l, pos), 2 * layer.index_state_width());
     }
-    for (int w = 0; w < n / layer.ratio; ++w) {
+    for (int w = 0; layer.ratio > 0 && w < n / layer.ratio; ++w) {
       encode_row(formats.entries(layer.kind), layer.row(), draw(layer.head_dim),
                  sequence_.entry(l, w));
-      if (!csa) continue;
+      if (!layer.is_picked()) continue;
       encode_row(formats.index, layer.index_row(), draw(layer.index_dim),
                  sequence_.index_key(l, w));
+    }
+    if (layer.kind != LayerKind::kv) continue;
+    const LayerLayout& at = sequence_.layout().layers[static_cast<size_t>(l)];
+    for (int pos = layer.window == 0 ? 0 : std::max(0, n - layer.window); pos < n; ++pos) {
+      const KvBlock block = sequence_.kv_block(l, pos / kBlockTokens);
+      for (int h = 0; h < layer.n_kv_heads; ++h) {
+        const auto row = static_cast<size_t>(h * kBlockTokens + pos % kBlockTokens);
+        encode_row(formats.k, layer.kv_row(), draw(layer.head_dim), block.keys + row * at.k_bytes);
+        encode_row(formats.v, layer.kv_row(), draw(layer.head_dim),
+                   block.values + row * at.v_bytes);
+      }
     }
   }
   std::vector<int32_t> ids(static_cast<size_t>(n));

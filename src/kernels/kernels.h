@@ -75,6 +75,47 @@ struct AttendArgs {
   float* workspace;  // kWorkspaceFloats of this thread
 };
 
+/// Rows of one KV head at neighbouring positions, dense.
+struct KvRun {
+  const std::byte* keys;
+  const std::byte* values;
+};
+
+/// Attention of the heads that share one KV head, of several queries at neighbouring positions:
+/// query i stands at position + i and sees the positions up to its own, with a window the last
+/// `window` of them. Only the part of it that lies in [begin, end), as a running softmax leaves it:
+///   max = max_k s_k, sum = sum_k exp(s_k - max), values = sum_k exp(s_k - max) v_k,
+/// s_k = scale * (q . k_k). Rows are taken by position, in tiles of kAttendTile positions that
+/// begin at multiples of it; products as in AttendArgs. A query that sees nothing there has max
+/// -inf, sum 0, values 0.
+struct AttendKvArgs {
+  const float* q;  // [n_queries, n_heads, head_dim], queries q_stride floats apart
+  size_t q_stride;
+  int n_queries;
+  int n_heads;
+  int head_dim;
+  int position;       // of the first query
+  int window;         // 0: all positions
+  int begin, end;     // positions; begin is a multiple of kAttendTile
+  const KvRun* runs;  // run i holds positions [(first_run + i) * run_rows, ... + run_rows)
+  int first_run;
+  int run_rows;  // a multiple of kAttendTile
+  RowFormat k_format, v_format;
+  float scale;
+  Products products;
+  float* max;        // [n_queries, n_heads]
+  float* sum;        // [n_queries, n_heads]
+  float* values;     // [n_queries, n_heads, head_dim]
+  float* workspace;  // kWorkspaceFloats of this thread
+
+  /// Positions that query i sees here: [first_seen(i), end_seen(i)), none where that is empty.
+  int first_seen(int i) const {
+    const int first = window == 0 ? 0 : position + i - window + 1;
+    return first > begin ? first : begin;
+  }
+  int end_seen(int i) const { return position + i + 1 < end ? position + i + 1 : end; }
+};
+
 /// Lightning Indexer (spec 6): scores[w] = sum over h of weights[h] * max(0, q_h . keys_w),
 /// heads in ascending order.
 struct IndexScoresArgs {
@@ -148,6 +189,7 @@ struct Kernels {
   void (*linear)(const LinearArgs&);
   void (*linear_bf16)(const LinearBf16Args&);
   void (*attend)(const AttendArgs&);
+  void (*attend_kv)(const AttendKvArgs&);
   void (*index_scores)(const IndexScoresArgs&);
   void (*index_scores_native)(const IndexScoresNativeArgs&);
   void (*pool)(const PoolArgs&);
@@ -159,6 +201,9 @@ struct Kernels {
   /// lie `stride` floats apart; `inverse` turns back. x points at the first rotated value.
   void (*rope)(float* x, int n_vectors, size_t stride, int rope_dim, const float* cos,
                const float* sin, bool inverse);
+  /// The same over pairs (x[i], x[i + rope_dim / 2]).
+  void (*rope_halves)(float* x, int n_vectors, size_t stride, int rope_dim, const float* cos,
+                      const float* sin);
   /// out = silu(min(gate, limit)) * clamp(up, -limit, limit) * scale; limit 0: no clamp. out may be
   /// gate.
   void (*swiglu)(const float* gate, const float* up, int n, float limit, float scale, float* out);

@@ -82,6 +82,60 @@ void attend(const AttendArgs& a) {
   }
 }
 
+// The stored row of position `pos`.
+const std::byte* kv_row(const AttendKvArgs& a, int pos, bool value) {
+  const KvRun& run = a.runs[pos / a.run_rows - a.first_run];
+  const size_t bytes = row_bytes(value ? a.v_format : a.k_format, {a.head_dim, 0, false});
+  return (value ? run.values : run.keys) + static_cast<size_t>(pos % a.run_rows) * bytes;
+}
+
+void attend_kv_head(const AttendKvArgs& a, int query, const float* q, float* max, float* sum,
+                    float* values) {
+  const RowShape shape{a.head_dim, 0, false};
+  const auto dim = static_cast<size_t>(a.head_dim);
+  const auto input = [&](float x) { return a.products == Products::bf16 ? round_to_bf16(x) : x; };
+  float row[kMaxHeadDim], rounded_q[kMaxHeadDim];
+  for (size_t d = 0; d < dim; ++d) rounded_q[d] = input(q[d]);
+  *max = -std::numeric_limits<float>::infinity();
+  *sum = 0;
+  std::fill_n(values, dim, 0.0f);
+  const int end = a.end_seen(query);
+  for (int begin = a.first_seen(query); begin < end;) {
+    const int stop = std::min(end, (begin / kAttendTile + 1) * kAttendTile);
+    float score[kAttendTile];
+    float tile_max = *max;
+    for (int pos = begin; pos < stop; ++pos) {
+      decode_row(a.k_format, shape, kv_row(a, pos, false), row);
+      score[pos - begin] = a.scale * dot(rounded_q, row, a.head_dim);
+      tile_max = std::max(tile_max, score[pos - begin]);
+    }
+    const float shrink = std::exp(*max - tile_max);  // exp(-inf) = 0 in the first tile
+    *max = tile_max;
+    *sum *= shrink;
+    for (size_t d = 0; d < dim; ++d) values[d] *= shrink;
+    for (int pos = begin; pos < stop; ++pos) {
+      const float p = std::exp(score[pos - begin] - *max);
+      *sum += p;
+      const float weight = input(p);
+      decode_row(a.v_format, shape, kv_row(a, pos, true), row);
+      for (size_t d = 0; d < dim; ++d) values[d] += weight * row[d];
+    }
+    begin = stop;
+  }
+}
+
+void attend_kv(const AttendKvArgs& a) {
+  for (int query = 0; query < a.n_queries; ++query) {
+    for (int h = 0; h < a.n_heads; ++h) {
+      const auto dim = static_cast<size_t>(a.head_dim);
+      const auto head = static_cast<size_t>(query * a.n_heads + h);
+      attend_kv_head(a, query,
+                     a.q + static_cast<size_t>(query) * a.q_stride + static_cast<size_t>(h) * dim,
+                     a.max + head, a.sum + head, a.values + head * dim);
+    }
+  }
+}
+
 void index_scores(const IndexScoresArgs& a) {
   const auto dim = static_cast<size_t>(a.dim);
   for (int w = 0; w < a.n_keys; ++w) {
@@ -159,6 +213,19 @@ void rope(float* x, int n_vectors, size_t stride, int rope_dim, const float* cos
       const float s = inverse ? -sin[i] : sin[i];
       pair[2 * i] = even * cos[i] - odd * s;
       pair[2 * i + 1] = odd * cos[i] + even * s;
+    }
+  }
+}
+
+void rope_halves(float* x, int n_vectors, size_t stride, int rope_dim, const float* cos,
+                 const float* sin) {
+  const int half = rope_dim / 2;
+  for (int v = 0; v < n_vectors; ++v) {
+    float* const vector = x + static_cast<size_t>(v) * stride;
+    for (int i = 0; i < half; ++i) {
+      const float first = vector[i], second = vector[i + half];
+      vector[i] = first * cos[i] - second * sin[i];
+      vector[i + half] = second * cos[i] + first * sin[i];
     }
   }
 }
@@ -262,12 +329,14 @@ const Kernels& ref_kernels() {
       .linear = linear,
       .linear_bf16 = linear_bf16,
       .attend = attend,
+      .attend_kv = attend_kv,
       .index_scores = index_scores,
       .index_scores_native = index_scores_native,
       .pool = pool,
       .rms_norm = rms_norm,
       .inverse_rms = inverse_rms,
       .rope = rope,
+      .rope_halves = rope_halves,
       .swiglu = swiglu,
       .hc_coefficients = hc_coefficients,
       .hc_collapse = hc_collapse,

@@ -16,6 +16,7 @@
 
 #if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
 #include "kernels/simd_attend-inl.h"
+#include "kernels/simd_attend_kv-inl.h"
 #include "kernels/simd_elementwise-inl.h"
 #include "kernels/simd_index-inl.h"
 #include "kernels/simd_index_native-inl.h"
@@ -32,12 +33,14 @@ const Kernels& kernels() {
       .linear = linear,
       .linear_bf16 = linear_bf16,
       .attend = attend,
+      .attend_kv = attend_kv,
       .index_scores = index_scores,
       .index_scores_native = index_scores_native,
       .pool = pool,
       .rms_norm = rms_norm,
       .inverse_rms = inverse_rms,
       .rope = rope,
+      .rope_halves = rope_halves,
       .swiglu = swiglu,
       .hc_coefficients = ref_kernels().hc_coefficients,  // a few hundred values a token
       .hc_collapse = hc_collapse,

@@ -95,6 +95,21 @@ HWY_NOINLINE HWY_MAYBE_UNUSED void rope(float* x, int n_vectors, size_t stride, 
   }
 }
 
+HWY_NOINLINE HWY_MAYBE_UNUSED void rope_halves(float* x, int n_vectors, size_t stride, int rope_dim,
+                                               const float* cos, const float* sin) {
+  const auto half = static_cast<size_t>(rope_dim / 2);
+  for (int v = 0; v < n_vectors; ++v) {
+    float* const vector = x + static_cast<size_t>(v) * stride;
+    for (size_t i = 0; i < half; i += kN) {
+      const size_t left = half - i;
+      const VF first = load_some(vector + i, left), second = load_some(vector + half + i, left);
+      const VF c = load_some(cos + i, left), s = load_some(sin + i, left);
+      store_some(hn::MulSub(first, c, hn::Mul(second, s)), vector + i, left);
+      store_some(hn::MulAdd(second, c, hn::Mul(first, s)), vector + half + i, left);
+    }
+  }
+}
+
 HWY_NOINLINE HWY_MAYBE_UNUSED void swiglu(const float* gate, const float* up, int n, float limit,
                                           float scale, float* out) {
   const VF one = set(1.0f), most = set(limit), least = set(-limit);

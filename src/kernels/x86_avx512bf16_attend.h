@@ -17,4 +17,7 @@ namespace varve {
 /// query alone, and so does the choice.
 void attend_avx512bf16(const AttendArgs& a);
 
+/// attend_kv in the same way, where products, keys and values are bf16; all else is left to "simd".
+void attend_kv_avx512bf16(const AttendKvArgs& a);
+
 }  // namespace varve

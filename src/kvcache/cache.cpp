@@ -53,11 +53,13 @@ void Cache::lay_out(ArenaBuilder& arena) {
 CacheBytes Cache::bytes() const {
   const auto n_blocks = static_cast<size_t>(n_blocks_);
   const auto n_details = static_cast<size_t>(n_details_);
-  return {.window = n_details * layout_.window_detail_bytes,
-          .csa = n_blocks * layout_.csa_block_bytes,
-          .hca = n_blocks * layout_.hca_block_bytes,
-          .index = n_blocks * layout_.index_block_bytes,
-          .state = n_details * (layout_.state_detail_bytes + layout_.hidden_detail_bytes)};
+  CacheBytes out;
+  for (const PoolInfo& info : pools()) {
+    out.pools[info.pool] =
+        n_blocks * layout_.block_pools[info.pool] + n_details * layout_.detail_pools[info.pool];
+  }
+  out.state = n_details * (layout_.state_detail_bytes + layout_.hidden_detail_bytes);
+  return out;
 }
 
 // The pools cannot run dry: n_sequences tables of blocks_per_sequence references never hold more
@@ -194,6 +196,17 @@ std::byte* Sequence::index_key(int layer, int w) const {
   return cache_->block(id) + at.index_at + static_cast<size_t>(w % per_block) * at.index_bytes;
 }
 
+KvBlock Sequence::kv_block(int layer, int block) const {
+  const LayerShape& shape = cache_->layout_.shape.layers[static_cast<size_t>(layer)];
+  const LayerLayout& at = cache_->layout_.layers[static_cast<size_t>(layer)];
+  const Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
+  std::byte* const base = shape.window == 0 ? cache_->block(slot.table[block])
+                                            : cache_->detail(slot.detail) +
+                                                  static_cast<size_t>(block % shape.ring_blocks()) *
+                                                      at.ring_block_bytes;
+  return {base + at.k_at, base + at.v_at};
+}
+
 std::byte* Sequence::window_row(int layer, int pos) const {
   const LayerLayout& at = cache_->layout_.layers[static_cast<size_t>(layer)];
   const int row = pos % cache_->layout_.shape.window;
@@ -287,8 +300,11 @@ int Sequence::rewind_to_resume_point(int pos) {
     cache_->drop_detail(slot.points.back().detail);
     slot.points.pop_back();
   }
-  const int to = slot.points.empty() ? 0 : slot.points.back().pos;
-  if (to > 0) {
+  int to = slot.points.empty() ? 0 : slot.points.back().pos;
+  if (to < pos && !cache_->layout_.keeps_detail()) {
+    // All that a token needs of those before it is in blocks.
+    to = pos - 1;
+  } else if (to > 0) {
     std::memcpy(cache_->detail(slot.detail), cache_->detail(slot.points.back().detail),
                 cache_->layout_.detail_bytes);
   }

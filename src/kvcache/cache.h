@@ -29,16 +29,20 @@ struct CacheOptions {
 
 /// Bytes of a whole cache by what they hold; its tables, ids and padding come on top.
 struct CacheBytes {
-  size_t window = 0;
-  size_t csa = 0;
-  size_t hca = 0;
-  size_t index = 0;
+  PoolBytes pools;
   size_t state = 0;  // compressor inputs, hidden states
 
-  size_t sum() const { return window + csa + hca + index + state; }
+  size_t sum() const { return pools.sum() + state; }
 };
 
 class Cache;
+
+/// Keys [n_kv_heads, kBlockTokens] and values of one layer in one block; rows are k_bytes and
+/// v_bytes of the layer's layout apart.
+struct KvBlock {
+  std::byte* keys;
+  std::byte* values;
+};
 
 /// A handle to one sequence; destroying it gives its memory back to the pool.
 class Sequence {
@@ -64,6 +68,9 @@ class Sequence {
   /// where n tokens are reserved; values are there for every w < n_tokens() / ratio.
   std::byte* entry(int layer, int w) const;
   std::byte* index_key(int layer, int w) const;
+  /// Keys and values of the block of 128 tokens that begins at 128 * block: room as for entries;
+  /// with a window, values of the tokens that are in it.
+  KvBlock kv_block(int layer, int block) const;
   /// The window's row of token `pos`: valid for the last `window` tokens.
   std::byte* window_row(int layer, int pos) const;
   /// The compressor's input of token `pos`, state_width() kv values, then as many scores: valid for
@@ -81,7 +88,8 @@ class Sequence {
   /// the least is dropped: points stay dense near the end and thin out towards the beginning.
   void save_resume_point();
   /// Goes back to the nearest resume point at or below `pos`, forgets what lies after it, and says
-  /// where that is. 0 <= pos <= n_tokens().
+  /// where that is. 0 <= pos <= n_tokens(). Where nothing is kept but blocks, each token before
+  /// `pos` is one: pos - 1, so that reading it again leaves its hidden state.
   int rewind_to_resume_point(int pos);
   std::vector<int> resume_positions() const;
 

@@ -18,7 +18,8 @@ CacheShape small_shape() {
 }
 
 struct Fixture {
-  explicit Fixture(const CacheOptions& options) : cache(small_shape(), options) {
+  explicit Fixture(const CacheOptions& options, const CacheShape& shape = small_shape())
+      : cache(shape, options) {
     ArenaBuilder dry;
     cache.lay_out(dry);
     arena = Arena::create(dry.bytes()).value();
@@ -161,6 +162,77 @@ TEST(Cache, CopyOnWriteNeverRunsOutOfBlocks) {
     expect_marks(*s);
   }
   EXPECT_EQ(f.cache.blocks_in_use(), 6);
+}
+
+// Layers of keys and values: of all tokens, and of a window.
+CacheShape kv_shape(int window) {
+  CacheShape shape{.layers = {}, .window = 0, .hidden_dim = 4};
+  for (const int of_layer : {0, window}) {
+    shape.layers.push_back(
+        {.kind = LayerKind::kv, .head_dim = 2, .n_kv_heads = 3, .window = of_layer});
+  }
+  return shape;
+}
+
+float* kv_row(const Sequence& sequence, int layer, int pos, int head, bool value) {
+  const KvBlock block = sequence.kv_block(layer, pos / kBlockTokens);
+  const size_t row = static_cast<size_t>(head * kBlockTokens + pos % kBlockTokens);
+  return reinterpret_cast<float*>(value ? block.values : block.keys) + row * 2;
+}
+
+void append_kv(Sequence& sequence, int n) {
+  const int begin = sequence.n_tokens();
+  ASSERT_TRUE(sequence.reserve(begin + n));
+  for (int pos = begin; pos < begin + n; ++pos) {
+    for (int layer = 0; layer < 2; ++layer) {
+      for (int head = 0; head < 3; ++head) {
+        *kv_row(sequence, layer, pos, head, false) =
+            mark(layer, pos) + static_cast<float>(head) / 8;
+        *kv_row(sequence, layer, pos, head, true) = -*kv_row(sequence, layer, pos, head, false);
+      }
+    }
+    const int32_t id = pos * 7;
+    sequence.commit({&id, 1});
+  }
+}
+
+void expect_kv(const Sequence& sequence, int window) {
+  const int n = sequence.n_tokens();
+  for (int layer = 0; layer < 2; ++layer) {
+    const int first = layer == 0 || window == 0 ? 0 : std::max(0, n - window);
+    for (int pos = first; pos < n; ++pos) {
+      for (int head = 0; head < 3; ++head) {
+        const float want = mark(layer, pos) + static_cast<float>(head) / 8;
+        ASSERT_EQ(*kv_row(sequence, layer, pos, head, false), want) << layer << " " << pos;
+        ASSERT_EQ(*kv_row(sequence, layer, pos, head, true), -want) << layer << " " << pos;
+      }
+    }
+  }
+}
+
+TEST(Cache, KeysAndValuesSurviveForksAndRewinds) {
+  for (const int window : {0, 5, 200}) {
+    Fixture fixture({.formats = {}, .ctx_tokens = 700, .n_sequences = 2, .resume_points = 2},
+                    kv_shape(window));
+    Sequence a = fixture.cache.new_sequence().value();
+    append_kv(a, 300);
+    a.save_resume_point();
+    append_kv(a, 150);
+    expect_kv(a, window);
+    Sequence b = a.fork().value();
+    append_kv(b, 60);
+    expect_kv(b, window);
+    expect_kv(a, window);
+    // To the resume point; without a window, to any token but the last one before it.
+    EXPECT_EQ(b.rewind_to_resume_point(430), window == 0 ? 429 : 300);
+    expect_kv(b, window);
+    append_kv(b, 100);
+    expect_kv(b, window);
+    expect_kv(a, window);
+    EXPECT_EQ(a.rewind_to_resume_point(300), 300);
+    expect_kv(a, window);
+    EXPECT_EQ(a.rewind_to_resume_point(1), 0);
+  }
 }
 
 }  // namespace

@@ -14,39 +14,21 @@ size_t place(size_t& region, size_t bytes) {
   return at;
 }
 
+Pool entry_pool(LayerKind kind) {
+  return kind == LayerKind::csa ? Pool::csa : kind == LayerKind::hca ? Pool::hca : Pool::latent;
+}
+
 }  // namespace
 
 CacheLayout::CacheLayout(const CacheShape& s, const PoolFormats& f) : shape(s), formats(f) {
   layers.reserve(shape.layers.size());
   for (const LayerShape& layer : shape.layers) {
     LayerLayout out;
-    out.window_bytes = row_bytes(formats.window, layer.row());
-    const size_t window_ring = static_cast<size_t>(shape.window) * out.window_bytes;
-    out.window_at = place(detail_bytes, window_ring);
-    window_detail_bytes += window_ring;
-
-    if (layer.ratio > 0) {
-      const bool csa = layer.kind == LayerKind::csa;
-      const auto n_entries = static_cast<size_t>(layer.entries_per_block());
-      out.entry_bytes = row_bytes(formats.entries(layer.kind), layer.row());
-      out.entries_at = place(block_bytes, n_entries * out.entry_bytes);
-      (csa ? csa_block_bytes : hca_block_bytes) += n_entries * out.entry_bytes;
-
-      const auto ring_tokens = static_cast<size_t>(layer.state_tokens());
-      const size_t ring =
-          ring_tokens * 2 * static_cast<size_t>(layer.state_width()) * sizeof(float);
-      out.state_at = place(detail_bytes, ring);
-      state_detail_bytes += ring;
-
-      if (csa) {
-        out.index_bytes = row_bytes(formats.index, layer.index_row());
-        out.index_at = place(block_bytes, n_entries * out.index_bytes);
-        index_block_bytes += n_entries * out.index_bytes;
-        const size_t index_ring =
-            ring_tokens * 2 * static_cast<size_t>(layer.index_state_width()) * sizeof(float);
-        out.index_state_at = place(detail_bytes, index_ring);
-        state_detail_bytes += index_ring;
-      }
+    if (shape.window > 0) place_window(layer, out);
+    if (layer.kind == LayerKind::kv) {
+      place_keys_and_values(layer, out);
+    } else if (layer.ratio > 0) {
+      place_entries(layer, out);
     }
     layers.push_back(out);
   }
@@ -54,6 +36,54 @@ CacheLayout::CacheLayout(const CacheShape& s, const PoolFormats& f) : shape(s), 
   hidden_at = place(detail_bytes, hidden_detail_bytes);
   block_bytes = padded(block_bytes);
   detail_bytes = padded(detail_bytes);
+}
+
+void CacheLayout::place_window(const LayerShape& layer, LayerLayout& out) {
+  out.window_bytes = row_bytes(formats.window, layer.row());
+  const size_t ring = static_cast<size_t>(shape.window) * out.window_bytes;
+  out.window_at = place(detail_bytes, ring);
+  detail_pools[Pool::window] += ring;
+}
+
+void CacheLayout::place_keys_and_values(const LayerShape& layer, LayerLayout& out) {
+  out.k_bytes = row_bytes(formats.k, layer.kv_row());
+  out.v_bytes = row_bytes(formats.v, layer.kv_row());
+  const size_t rows = static_cast<size_t>(layer.n_kv_heads) * kBlockTokens;
+  if (layer.window == 0) {
+    out.k_at = place(block_bytes, rows * out.k_bytes);
+    out.v_at = place(block_bytes, rows * out.v_bytes);
+    block_pools[Pool::k] += rows * out.k_bytes;
+    block_pools[Pool::v] += rows * out.v_bytes;
+    return;
+  }
+  const auto n_blocks = static_cast<size_t>(layer.ring_blocks());
+  const size_t v_in_block = padded(rows * out.k_bytes);
+  out.ring_block_bytes = padded(v_in_block + rows * out.v_bytes);
+  out.k_at = place(detail_bytes, n_blocks * out.ring_block_bytes);
+  out.v_at = out.k_at + v_in_block;
+  detail_pools[Pool::k] += n_blocks * rows * out.k_bytes;
+  detail_pools[Pool::v] += n_blocks * rows * out.v_bytes;
+}
+
+void CacheLayout::place_entries(const LayerShape& layer, LayerLayout& out) {
+  const auto n_entries = static_cast<size_t>(layer.entries_per_block());
+  out.entry_bytes = row_bytes(formats.entries(layer.kind), layer.row());
+  out.entries_at = place(block_bytes, n_entries * out.entry_bytes);
+  block_pools[entry_pool(layer.kind)] += n_entries * out.entry_bytes;
+  if (layer.is_picked()) {
+    out.index_bytes = row_bytes(formats.index, layer.index_row());
+    out.index_at = place(block_bytes, n_entries * out.index_bytes);
+    block_pools[Pool::index] += n_entries * out.index_bytes;
+  }
+  if (!layer.is_compressed()) return;
+  const auto ring_tokens = static_cast<size_t>(layer.state_tokens());
+  const auto place_state = [&](int width) {
+    const size_t ring = ring_tokens * 2 * static_cast<size_t>(width) * sizeof(float);
+    state_detail_bytes += ring;
+    return place(detail_bytes, ring);
+  };
+  out.state_at = place_state(layer.state_width());
+  if (layer.kind == LayerKind::csa) out.index_state_at = place_state(layer.index_state_width());
 }
 
 }  // namespace varve

@@ -1,41 +1,36 @@
 // Where every row lies inside a block and inside a detail slot: the one formula for the bytes of
 // the cache. The allocator, `inspect` and the closing line of `run` all read it.
 //
-// A *block* holds what 128 tokens leave behind for as long as the context lives: per CSA layer
-// 128 / ratio entries and as many index keys, per HCA layer 128 / ratio entries.
+// A *block* holds what 128 tokens leave behind for as long as the context lives: per layer with
+// entries 128 / ratio of them, and as many index keys where they are picked; per layer of keys and
+// values without a window those of 128 tokens, head by head.
 // A *detail slot* holds what only the newest tokens need: per layer the window's rows (a ring over
-// token positions) and the compressor inputs of the tokens that have not closed an entry yet or
-// that the next entry overlaps (a ring as well; one row = kv values, then scores, f32); and the
-// newest token's hidden state, so that its logits can be had again without reading it again.
+// token positions; of keys and values a ring of blocks like those above) and the compressor inputs
+// of the tokens that have not closed an entry yet or that the next entry overlaps (a ring as well;
+// one row = kv values, then scores, f32); and the newest token's hidden state, so that its logits
+// can be had again without reading it again.
 #pragma once
 
 #include <cstddef>
 #include <vector>
 
+#include "kvcache/pools.h"
 #include "kvcache/shape.h"
-#include "tensor/row_format.h"
 
 namespace varve {
-
-/// The format of each pool of the cache.
-struct PoolFormats {
-  RowFormat window = RowFormat::f32;
-  RowFormat csa = RowFormat::f32;
-  RowFormat hca = RowFormat::f32;
-  RowFormat index = RowFormat::f32;
-
-  static constexpr PoolFormats all(RowFormat f) { return {f, f, f, f}; }
-  bool operator==(const PoolFormats&) const = default;
-  RowFormat entries(LayerKind kind) const { return kind == LayerKind::csa ? csa : hca; }
-};
 
 struct LayerLayout {
   size_t entry_bytes = 0;  // one row
   size_t index_bytes = 0;
   size_t window_bytes = 0;
+  size_t k_bytes = 0;
+  size_t v_bytes = 0;
   size_t entries_at = 0;  // offset in a block
   size_t index_at = 0;
-  size_t window_at = 0;  // offset in a detail slot
+  size_t k_at = 0;  // offset in a block, [n_kv_heads, kBlockTokens]; with a window, in the detail
+  size_t v_at = 0;  // slot, of the ring's first block
+  size_t ring_block_bytes = 0;  // from one block of the ring to the next
+  size_t window_at = 0;         // offset in a detail slot
   size_t state_at = 0;
   size_t index_state_at = 0;
 };
@@ -49,21 +44,25 @@ struct CacheLayout {
   size_t block_bytes = 0;   // padded to 64
   size_t detail_bytes = 0;  // padded to 64
 
-  // By pool, without padding: CSA entries, HCA entries and index keys of one block; window rows and
-  // compressor inputs of one detail slot.
-  size_t csa_block_bytes = 0;
-  size_t hca_block_bytes = 0;
-  size_t index_block_bytes = 0;
-  size_t window_detail_bytes = 0;
+  // Without padding: by pool what one block and what one detail slot hold of it; compressor inputs
+  // and the hidden state of a detail slot.
+  PoolBytes block_pools;
+  PoolBytes detail_pools;
   size_t state_detail_bytes = 0;
   size_t hidden_detail_bytes = 0;
   size_t hidden_at = 0;  // offset in a detail slot: the newest token's hidden state, f32
 
   /// Exact growth of the cache, bytes a token, all pools.
-  double bytes_per_token() const {
-    return static_cast<double>(csa_block_bytes + hca_block_bytes + index_block_bytes) /
-           kBlockTokens;
-  }
+  double bytes_per_token() const { return static_cast<double>(block_pools.sum()) / kBlockTokens; }
+  /// Whether reading on needs more of the past than blocks hold. The hidden state is none of that.
+  bool keeps_detail() const { return detail_pools.sum() + state_detail_bytes > 0; }
+  /// Whether the model keeps such rows at all.
+  bool has(Pool pool) const { return block_pools[pool] + detail_pools[pool] > 0; }
+
+ private:
+  void place_window(const LayerShape& layer, LayerLayout& out);
+  void place_keys_and_values(const LayerShape& layer, LayerLayout& out);
+  void place_entries(const LayerShape& layer, LayerLayout& out);
 };
 
 }  // namespace varve

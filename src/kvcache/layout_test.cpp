@@ -26,7 +26,7 @@ CacheShape published(int n_layers, LayerKind first_two) {
 TEST(CacheLayout, NativeRowsTakeWhatTheSpecSays) {  // 12.2
   const CacheLayout flash(published(43, LayerKind::swa), PoolFormats::all(RowFormat::native));
   EXPECT_DOUBLE_EQ(flash.bytes_per_token(), 3514.25);
-  EXPECT_EQ(flash.window_detail_bytes, 43u * 128 * 584);
+  EXPECT_EQ(flash.detail_pools[Pool::window], 43u * 128 * 584);
   const CacheLayout pro(published(61, LayerKind::hca), PoolFormats::all(RowFormat::native));
   EXPECT_DOUBLE_EQ(pro.bytes_per_token(), 5031.4375);
   EXPECT_EQ(pro.state_detail_bytes, 30u * 81920 + 31u * 524288);
@@ -35,9 +35,37 @@ TEST(CacheLayout, NativeRowsTakeWhatTheSpecSays) {  // 12.2
 TEST(CacheLayout, FlashInF32TakesWhatTheSpecSays) {
   const CacheLayout layout(published(43, LayerKind::swa), {});
   EXPECT_DOUBLE_EQ(layout.bytes_per_token(), 13760.0);  // spec 12.2, "ds4 f32 (2048, 512)"
-  EXPECT_EQ(layout.window_detail_bytes, 43u * 128 * 2048);
+  EXPECT_EQ(layout.detail_pools[Pool::window], 43u * 128 * 2048);
   // Spec 12.1: per CSA layer 65,536 + 16,384 bytes of state, per HCA layer 524,288.
   EXPECT_EQ(layout.state_detail_bytes, 21u * (65536 + 16384) + 20u * 524288);
+}
+
+TEST(CacheLayout, KeysAndValuesOfPublishedModels) {
+  // 32 layers, 8 heads of 128 in 16 bits: 128 KiB a token.
+  CacheShape llama{.layers = {}, .window = 0, .hidden_dim = 4096};
+  llama.layers.assign(32, {.kind = LayerKind::kv, .head_dim = 128, .n_kv_heads = 8});
+  const CacheLayout full(llama, PoolFormats::all(RowFormat::f16));
+  EXPECT_EQ(full.bytes_per_token(), 128 * 1024.0);
+  EXPECT_EQ(full.block_bytes, size_t{128} * 128 * 1024);
+  EXPECT_FALSE(full.keeps_detail());
+  EXPECT_TRUE(full.has(Pool::k) && full.has(Pool::v) && !full.has(Pool::window));
+  // Native rows of keys and values are bf16.
+  EXPECT_EQ(CacheLayout(llama, PoolFormats::all(RowFormat::native)).bytes_per_token(),
+            128 * 1024.0);
+
+  // A window of 4096 tokens: the block at work and the 32 before it, and nothing that grows.
+  for (LayerShape& layer : llama.layers) layer.window = 4096;
+  const CacheLayout sliding(llama, PoolFormats::all(RowFormat::f16));
+  EXPECT_EQ(sliding.bytes_per_token(), 0);
+  EXPECT_EQ(sliding.detail_pools[Pool::k], size_t{33} * 128 * 32 * 8 * 128 * 2);
+  EXPECT_TRUE(sliding.keeps_detail());
+}
+
+TEST(CacheLayout, AWindowsRingHoldsItBesideABlockThatIsWritten) {
+  for (const auto& [window, blocks] : {std::pair{1, 1}, {2, 2}, {128, 2}, {129, 2}, {130, 3}}) {
+    EXPECT_EQ((LayerShape{.kind = LayerKind::kv, .window = window}.ring_blocks()), blocks)
+        << window;
+  }
 }
 
 TEST(CacheLayout, RowsDoNotOverlap) {

@@ -15,30 +15,48 @@ enum class LayerKind {
   swa,  // the sliding window only
   csa,  // window + one entry per `ratio` tokens, overlapping, picked by the Lightning Indexer
   hca,  // window + one entry per `ratio` tokens, attended densely
+  kv,   // a key and a value of each KV head for every token, or for a window of them (MHA, GQA)
+  mla,  // one latent row a token, key and value of all heads
+  dsa,  // the same, picked by the Lightning Indexer
 };
 
 struct LayerShape {
   LayerKind kind = LayerKind::swa;
-  int ratio = 0;      // tokens per entry; 0 for swa. Divides kBlockTokens.
-  int head_dim = 0;   // values of a window row and of an entry (K = V)
-  int rope_dim = 0;   // of those, the last ones are rotated
-  int index_dim = 0;  // values of an index key; 0 but for csa
+  int ratio = 0;       // tokens per entry; 0: no entries. Divides kBlockTokens.
+  int head_dim = 0;    // values of a window row, of an entry, of a head's key and of its value
+  int rope_dim = 0;    // of those, the last ones are rotated
+  int index_dim = 0;   // values of an index key; 0 but for csa and dsa
+  int n_kv_heads = 0;  // kv
+  int window = 0;      // kv: tokens that a query sees, its own included; 0: all
 
   RowShape row() const { return {head_dim, rope_dim, false}; }
   RowShape index_row() const { return {index_dim, rope_dim, true}; }
+  /// Keys and values of a head, which are rotated in pairs of their own or not at all.
+  RowShape kv_row() const { return {head_dim, 0, false}; }
+
+  bool is_picked() const { return kind == LayerKind::csa || kind == LayerKind::dsa; }
+  /// Whether entries are made of several tokens' inputs, which the sequence keeps.
+  bool is_compressed() const { return kind == LayerKind::csa || kind == LayerKind::hca; }
   int entries_per_block() const { return ratio == 0 ? 0 : kBlockTokens / ratio; }
   /// Tokens whose compressor inputs are needed to close an entry: 2 * ratio where windows overlap.
-  int state_tokens() const { return kind == LayerKind::csa ? 2 * ratio : ratio; }
+  int state_tokens() const {
+    return !is_compressed() ? 0 : kind == LayerKind::csa ? 2 * ratio : ratio;
+  }
   /// Values of one token's compressor input (kv, and as many scores).
   int state_width() const {
-    return ratio == 0 ? 0 : (kind == LayerKind::csa ? 2 * head_dim : head_dim);
+    return !is_compressed() ? 0 : (kind == LayerKind::csa ? 2 * head_dim : head_dim);
   }
-  int index_state_width() const { return 2 * index_dim; }
+  int index_state_width() const { return kind == LayerKind::csa ? 2 * index_dim : 0; }
+  /// kv with a window: blocks of the ring that holds the window's tokens and a block's worth more,
+  /// which a step writes before it reads.
+  int ring_blocks() const {
+    return window == 0 ? 0 : (window - 1 + kBlockTokens - 1) / kBlockTokens + 1;
+  }
 };
 
 struct CacheShape {
   std::vector<LayerShape> layers = {};
-  int window = 0;      // tokens that every layer keeps whole
+  int window = 0;      // tokens of which every layer keeps a window row; 0: none
   int hidden_dim = 0;  // values of the newest token's hidden state, from which its logits follow
 };
 
@@ -49,9 +67,15 @@ inline std::string_view layer_kind_name(LayerKind kind) {
     case LayerKind::csa:
       return "CSA";
     case LayerKind::hca:
+      return "HCA";
+    case LayerKind::kv:
+      return "KV";
+    case LayerKind::mla:
+      return "MLA";
+    case LayerKind::dsa:
       break;
   }
-  return "HCA";
+  return "DSA";
 }
 
 }  // namespace varve

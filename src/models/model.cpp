@@ -1,6 +1,10 @@
 #include "models/model.h"
 
+#include <filesystem>
+
+#include "formats/json_reader.h"
 #include "models/deepseek_v4/model.h"
+#include "models/llama/model.h"
 
 namespace varve {
 
@@ -18,6 +22,8 @@ std::string_view part_name(Part part) {
       return "attention";
     case Part::experts:
       return "experts";
+    case Part::mlp:
+      return "MLP";
     case Part::hyper_connections:
       return "hyper-connections";
     case Part::head:
@@ -26,9 +32,50 @@ std::string_view part_name(Part part) {
   return "head";
 }
 
+namespace {
+
+// The family that a config.json names.
+enum class Family { deepseek_v4, llama };
+
+Result<Family> family_of(const std::string& config_file) {
+  VARVE_TRY(const JsonObject config, JsonObject::read(config_file));
+  // DeepSeek's own inference/config.json has no such field.
+  VARVE_TRY(const std::string type, config.string_or("model_type", "deepseek_v4"));
+  if (type == "deepseek_v4") return Family::deepseek_v4;
+  if (llama::is_known(type)) return Family::llama;
+  return config.wrong("model_type",
+                      fmt::format("a model that runs (deepseek_v4, {})", llama::kKnownTypes));
+}
+
+template <class T>
+Result<std::unique_ptr<Model>> as_model(Result<std::unique_ptr<T>> loaded) {
+  if (!loaded) return tl::unexpected(loaded.error());
+  return std::unique_ptr<Model>(std::move(*loaded));
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Model>> load_model(const std::string& path) {
-  VARVE_TRY(auto model, deepseek_v4::load(path));
-  return std::unique_ptr<Model>(std::move(model));
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return bad_input("no model at {}", path);
+  if (!fs::is_directory(path, ignored)) {
+    return bad_input("{} is not a directory; a model is one with config.json and safetensors files",
+                     path);
+  }
+  VARVE_TRY(const Family family, family_of((fs::path(path) / "config.json").string()));
+  return family == Family::llama ? as_model(llama::load(path)) : as_model(deepseek_v4::load(path));
+}
+
+Result<std::unique_ptr<Model>> load_shapes(const std::string& config_file) {
+  VARVE_TRY(const Family family, family_of(config_file));
+  if (family == Family::llama) {
+    VARVE_TRY(llama::Config config, llama::load_config(config_file));
+    return std::make_unique<llama::Llama>(std::move(config), Checkpoint{}, llama::Weights{});
+  }
+  VARVE_TRY(deepseek_v4::Config config, deepseek_v4::load_config(config_file));
+  return std::make_unique<deepseek_v4::DeepseekV4>(std::move(config), Checkpoint{},
+                                                   deepseek_v4::Weights{});
 }
 
 }  // namespace varve

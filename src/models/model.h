@@ -1,6 +1,7 @@
 // What the engine knows of a model family.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -36,13 +37,38 @@ struct Batch {
 };
 
 /// Where the time of a step goes, by what it is spent on.
-enum class Part { embed, linears, compress, index, attention, experts, hyper_connections, head };
-inline constexpr int kNumParts = 8;
+enum class Part {
+  embed,
+  linears,
+  compress,
+  index,
+  attention,
+  experts,
+  mlp,
+  hyper_connections,
+  head
+};
+inline constexpr int kNumParts = 9;
 std::string_view part_name(Part part);
 
 struct PartTimes {
   double seconds[kNumParts] = {};
   double& operator[](Part part) { return seconds[static_cast<int>(part)]; }
+};
+
+/// Adds the time until it is destroyed to one part's account.
+class PartTimer {
+ public:
+  PartTimer(PartTimes& times, Part part) : seconds_(times[part]) {}
+  ~PartTimer() {
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+  PartTimer(const PartTimer&) = delete;
+  PartTimer& operator=(const PartTimer&) = delete;
+
+ private:
+  double& seconds_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
 /// What one part of reading tokens moves and multiplies, per token: the arithmetic of its roof.
@@ -88,6 +114,11 @@ struct RunnerOptions {
   PoolFormats formats;  // of the cache that the sequences live in
 };
 
+struct ExpertCounts {
+  int n = 0;  // routed ones of a layer; 0: none
+  int n_used = 0;
+};
+
 /// Weights and shape of a loaded model. Its values never change; any number of runners share it.
 class Model {
  public:
@@ -98,18 +129,16 @@ class Model {
   virtual int bos_id() const = 0;  // -1: none
   virtual std::span<const int> eos_ids() const = 0;
   virtual CacheShape cache_shape() const = 0;
+  virtual ExpertCounts experts() const { return {}; }
 
-  /// Bytes of the files that are mapped, and of the small tensors kept beside them as f32.
-  virtual size_t mapped_bytes() const = 0;
+  /// The files that the weights are views of.
+  virtual const Checkpoint& checkpoint() const = 0;
+  /// Bytes of the small tensors that are kept beside them as f32.
   virtual size_t vector_bytes() const = 0;
   /// Reads the files into memory of this process, on large pages where the system has them: faster
   /// to read than mapped pages, but neither shared nor given back. While no runner runs; `progress`
   /// is told of bytes as they are read. After an error the model is of no use.
   virtual Result<void> copy_weights(const std::function<void(size_t)>& progress) = 0;
-  /// Of mapped_bytes(), what copy_weights() has taken.
-  virtual size_t copied_bytes() const = 0;
-  /// Where the files lie in memory.
-  virtual std::vector<std::span<const std::byte>> mapped_ranges() const = 0;
   /// Bytes of weights that decoding one token reads, and multiply-adds that it does with them.
   virtual size_t decode_weight_bytes() const = 0;
   virtual size_t decode_weight_macs() const = 0;
@@ -129,7 +158,11 @@ class Model {
                                        const RunnerOptions& options) const = 0;
 };
 
-/// Loads a model directory: config.json and safetensors files.
+/// Loads a model directory: config.json and safetensors files. config.json's `model_type` says
+/// which family it is; the message about an unknown one lists those that run.
 Result<std::unique_ptr<Model>> load_model(const std::string& path);
+
+/// A model without weights, from a config.json alone: for plans. It must not be run.
+Result<std::unique_ptr<Model>> load_shapes(const std::string& config_file);
 
 }  // namespace varve

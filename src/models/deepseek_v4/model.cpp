@@ -187,14 +187,7 @@ Result<Config> load_config(const std::string& file) {
 }
 
 Result<std::unique_ptr<DeepseekV4>> load(const std::string& path) {
-  namespace fs = std::filesystem;
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) return bad_input("no model at {}", path);
-  if (!fs::is_directory(path, ignored)) {
-    return bad_input("{} is not a directory; a model is one with config.json and safetensors files",
-                     path);
-  }
-  VARVE_TRY(Config config, load_config((fs::path(path) / "config.json").string()));
+  VARVE_TRY(Config config, load_config((std::filesystem::path(path) / "config.json").string()));
   VARVE_TRY(Checkpoint checkpoint, Checkpoint::open(path));
   VARVE_TRY(Weights weights, load_weights(checkpoint, config));
   return std::make_unique<DeepseekV4>(std::move(config), std::move(checkpoint), std::move(weights));

@@ -21,13 +21,10 @@ class DeepseekV4 final : public Model {
   int bos_id() const override { return config_.bos_id; }
   std::span<const int> eos_ids() const override { return config_.eos_ids; }
   CacheShape cache_shape() const override { return config_.cache_shape(); }
-  size_t mapped_bytes() const override { return checkpoint_.mapped_bytes(); }
+  ExpertCounts experts() const override { return {config_.n_experts, config_.n_experts_used}; }
+  const Checkpoint& checkpoint() const override { return checkpoint_; }
   Result<void> copy_weights(const std::function<void(size_t)>& progress) override {
     return checkpoint_.replace_by_copy(progress);
-  }
-  size_t copied_bytes() const override { return checkpoint_.copied_bytes(); }
-  std::vector<std::span<const std::byte>> mapped_ranges() const override {
-    return checkpoint_.mapped_ranges();
   }
   size_t vector_bytes() const override;
   size_t decode_weight_bytes() const override;
@@ -38,7 +35,6 @@ class DeepseekV4 final : public Model {
                                const RunnerOptions& options) const override;
 
   const Config& config() const { return config_; }
-  const Checkpoint& checkpoint() const { return checkpoint_; }
   const Weights& weights() const { return weights_; }
   /// The table of angles of a layer: SWA-only layers have their own.
   const Rope& rope(LayerKind kind) const {

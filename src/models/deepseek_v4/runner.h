@@ -1,7 +1,6 @@
 // DeepSeek-V4's forward pass and the memory it works in.
 #pragma once
 
-#include <chrono>
 #include <vector>
 
 #include "attention/attention.h"
@@ -82,21 +81,6 @@ class ForwardPass final : public Runner {
   Scratch scratch_;
   Attention attention_;
   Indexer indexer_;
-};
-
-/// Adds the time until it is destroyed to one part's account.
-class PartTimer {
- public:
-  PartTimer(PartTimes& times, Part part) : seconds_(times[part]) {}
-  ~PartTimer() {
-    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  }
-  PartTimer(const PartTimer&) = delete;
-  PartTimer& operator=(const PartTimer&) = delete;
-
- private:
-  double& seconds_;
-  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace varve::deepseek_v4

@@ -1,0 +1,104 @@
+#include "models/llama/config.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace varve::llama {
+namespace {
+
+// A small config with `more` fields in it.
+Result<Config> parse(const std::string& model_type, const std::string& more = "") {
+  const std::string text = R"({"model_type": ")" + model_type + R"(", "vocab_size": 100,
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "max_position_embeddings": 1000, "eos_token_id": [3, 4])" +
+                           (more.empty() ? "" : ", " + more) + "}";
+  return parse_config(JsonObject::parse(text, "config.json").value());
+}
+
+TEST(LlamaConfig, MissingFieldsFollowFromOthers) {
+  const auto config = parse("llama");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->n_kv_heads, 4);
+  EXPECT_EQ(config->head_dim, 16);
+  EXPECT_EQ(config->eos_ids, (std::vector{3, 4}));
+  EXPECT_EQ(config->windows, (std::vector{0, 0, 0, 0}));
+  EXPECT_FALSE(config->qkv_bias || config->output_bias || config->mlp_bias || config->qk_norm);
+}
+
+TEST(LlamaConfig, FamiliesDifferInBiasesAndNorms) {
+  EXPECT_TRUE(parse("qwen2")->qkv_bias);
+  EXPECT_FALSE(parse("qwen2")->output_bias);
+  EXPECT_TRUE(parse("qwen3")->qk_norm);
+  EXPECT_FALSE(parse("qwen3")->qkv_bias);
+  EXPECT_TRUE(parse("llama", R"("attention_bias": true)")->output_bias);
+}
+
+TEST(LlamaConfig, WindowsByLayer) {
+  const auto windows = [](const std::string& type, const std::string& more) {
+    const auto config = parse(type, more);
+    EXPECT_TRUE(config) << config.error().message;
+    return config->windows;
+  };
+  EXPECT_EQ(windows("mistral", R"("sliding_window": 48)"), (std::vector{48, 48, 48, 48}));
+  EXPECT_EQ(windows("mistral", R"("sliding_window": null)"), (std::vector{0, 0, 0, 0}));
+  EXPECT_EQ(windows("mistral", R"("sliding_window": 1000)"), (std::vector{0, 0, 0, 0}));
+  EXPECT_EQ(windows("llama", R"("sliding_window": 48)"), (std::vector{0, 0, 0, 0}));
+  // Qwen names a window that only use_sliding_window turns on.
+  EXPECT_EQ(windows("qwen2", R"("sliding_window": 48)"), (std::vector{0, 0, 0, 0}));
+  EXPECT_EQ(windows("qwen2", R"("sliding_window": 48, "use_sliding_window": true,
+                                "max_window_layers": 3)"),
+            (std::vector{0, 0, 0, 48}));
+  EXPECT_EQ(windows("qwen3", R"("sliding_window": 48, "use_sliding_window": true, "layer_types":
+      ["full_attention", "sliding_attention", "full_attention", "sliding_attention"])"),
+            (std::vector{0, 48, 0, 48}));
+}
+
+TEST(LlamaConfig, RopeScalings) {
+  const auto frequencies = [](const std::string& scaling) {
+    const auto config = parse("llama", R"("rope_theta": 500000, "rope_scaling": )" + scaling);
+    EXPECT_TRUE(config) << config.error().message;
+    return config->rope.frequencies();
+  };
+  const std::vector<float> plain = frequencies(R"({"rope_type": "default"})");
+  const std::vector<float> linear = frequencies(R"({"type": "linear", "factor": 4})");
+  const std::vector<float> llama3 = frequencies(R"({"rope_type": "llama3", "factor": 8,
+      "low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 64})");
+  ASSERT_EQ(plain.size(), 8u);
+  for (size_t i = 0; i < plain.size(); ++i) {
+    EXPECT_FLOAT_EQ(linear[i], plain[i] / 4);
+    const double turns = 64 * static_cast<double>(plain[i]) / (2 * M_PI);
+    if (turns >= 4) {
+      EXPECT_EQ(llama3[i], plain[i]);
+    } else if (turns <= 1) {
+      EXPECT_FLOAT_EQ(llama3[i], plain[i] / 8);
+    } else {
+      EXPECT_LT(llama3[i], plain[i]);
+      EXPECT_GT(llama3[i], plain[i] / 8);
+    }
+  }
+  // YaRN stretches angles and multiplies cosines by 0.1 ln(factor) + 1.
+  const auto yarn = parse("llama", R"("rope_scaling": {"rope_type": "yarn", "factor": 4})");
+  ASSERT_TRUE(yarn) << yarn.error().message;
+  float cos[8], sin[8];
+  yarn->rope.angles(0, cos, sin);
+  EXPECT_FLOAT_EQ(cos[0], static_cast<float>(0.1 * std::log(4.0) + 1));
+}
+
+TEST(LlamaConfig, RefusesWhatItWouldHaveToIgnore) {
+  for (const auto& [more, field] :
+       {std::pair{R"("hidden_act": "gelu")", "hidden_act"},
+        {R"("rope_scaling": {"rope_type": "dynamic", "factor": 2})", "rope_scaling.rope_type"},
+        {R"("partial_rotary_factor": 0.5)", "partial_rotary_factor"},
+        {R"("num_key_value_heads": 3)", "num_key_value_heads"},
+        {R"("quantization_config": {"quant_method": "gptq"})",
+         "quantization_config.quant_method"}}) {
+    const auto config = parse("llama", more);
+    ASSERT_FALSE(config) << more;
+    EXPECT_NE(config.error().message.find(field), std::string::npos) << config.error().message;
+  }
+  EXPECT_FALSE(parse("gpt2"));
+}
+
+}  // namespace
+}  // namespace varve::llama

@@ -1,0 +1,37 @@
+// The tensors of a checkpoint of the Llama line by their role.
+#pragma once
+
+#include <vector>
+
+#include "base/result.h"
+#include "formats/safetensors.h"
+#include "models/llama/config.h"
+#include "tensor/weight.h"
+
+namespace varve::llama {
+
+struct LayerWeights {
+  std::vector<float> attn_norm;  // [d]
+  std::vector<float> ffn_norm;   // [d]
+  Weight wq;                     // [n_heads * head_dim, d]
+  Weight wk, wv;                 // [n_kv_heads * head_dim, d]
+  Weight wo;                     // [d, n_heads * head_dim]
+  // Empty where the family has none.
+  std::vector<float> bq, bk, bv, bo;
+  std::vector<float> q_norm, k_norm;  // [head_dim]
+  Weight gate, up;                    // [mlp_dim, d]
+  Weight down;                        // [d, mlp_dim]
+  std::vector<float> gate_bias, up_bias, down_bias;
+};
+
+struct Weights {
+  Weight embed;  // [vocab_size, d]
+  std::vector<LayerWeights> layers;
+  std::vector<float> norm;  // [d]
+  Weight head;              // [vocab_size, d]; the embedding where they are tied
+};
+
+/// Errors name the tensor, what was expected and what was found.
+Result<Weights> load_weights(const Checkpoint& checkpoint, const Config& config);
+
+}  // namespace varve::llama
