@@ -5,6 +5,7 @@
 
 #include "models/deepseek_v4/config.h"
 #include "models/llama/config.h"
+#include "models/mla/config.h"
 
 namespace {
 
@@ -24,11 +25,29 @@ void check_llama(const std::string& text) {
   }
 }
 
+void check_mla(const std::string& text) {
+  const auto root = varve::JsonObject::parse(text, "fuzz.json");
+  if (!root) return;
+  const auto config = varve::mla::parse_config(*root);
+  if (!config) {
+    if (config.error().message.empty()) std::abort();
+    return;
+  }
+  const varve::mla::RouterConfig& router = config->router;
+  if (config->rope_dim % 2 != 0 || config->n_experts_used > config->n_experts) std::abort();
+  if (router.n_groups > varve::mla::kMaxGroups || router.n_groups_used > router.n_groups) {
+    std::abort();
+  }
+  if (config->n_experts > 0 && config->n_experts % router.n_groups != 0) std::abort();
+  if (config->cache_shape().layers.size() != static_cast<size_t>(config->n_layers)) std::abort();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   check_llama(text);
+  check_mla(text);
   const auto config = varve::deepseek_v4::parse_config(text, "fuzz.json");
   if (!config) {
     if (config.error().message.empty()) std::abort();

@@ -17,6 +17,7 @@ BIN = os.environ["VARVE_BIN"]
 SOURCE = Path(os.environ["VARVE_SOURCE_DIR"])
 TINY = SOURCE / "models" / "varve-tiny"
 MISTRAL = SOURCE / "tests" / "data" / "goldens" / "gqa-mistral-swa"
+DSA = SOURCE / "tests" / "data" / "goldens" / "dsa-deepseek-v32"
 SHARDED = SOURCE / "tests" / "data" / "goldens" / "v4-flash-mini"
 USAGE, BAD_INPUT = 2, 3
 
@@ -206,10 +207,35 @@ class BadInput(unittest.TestCase):
                 with self.subTest(field=field, change=i):
                     self.refused_model(model, "config.json", field)
 
+    def test_config_fields_of_mla(self):
+        def put(name, value):
+            return lambda c: c.__setitem__(name, value)
+
+        cases = {
+            "qk_rope_head_dim": (put("qk_rope_head_dim", 15),),
+            "kv_lora_rank": (put("kv_lora_rank", None), put("kv_lora_rank", 4096)),
+            "scoring_func": (put("scoring_func", "relu"),),
+            "topk_method": (put("topk_method", "best"),),
+            "n_group": (put("n_group", 3),),
+            "topk_group": (put("topk_group", 1), put("topk_group", 5)),
+            "index_topk": (put("index_topk", 0),),
+            "q_lora_rank": (put("q_lora_rank", None),),
+            "rope_type": (put("rope_scaling", {"rope_type": "llama3", "factor": 2}),),
+        }
+        original = (DSA / "config.json").read_bytes()
+        model = self.copy(DSA)
+        for field, changes in cases.items():
+            for i, change in enumerate(changes):
+                (model / "config.json").write_bytes(original)
+                edit_json(model / "config.json", change)
+                with self.subTest(field=field, change=i):
+                    self.refused_model(model, "config.json", field)
+
     def test_an_unknown_family_is_told_which_run(self):
         model = self.copy(TINY)
         edit_json(model / "config.json", lambda c: c.__setitem__("model_type", "gpt2"))
-        self.refused_model(model, "model_type", "deepseek_v4, llama, mistral, qwen2, qwen3", "gpt2")
+        self.refused_model(model, "model_type", "deepseek_v4, llama, mistral, qwen2, qwen3, "
+                           "deepseek_v2, deepseek_v3, deepseek_v32", "gpt2")
 
     def test_config_is_no_json(self):
         model = self.copy(TINY)

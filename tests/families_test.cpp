@@ -78,7 +78,10 @@ INSTANTIATE_TEST_SUITE_P(
     All, Families,
     testing::Combine(testing::Values(Family{"mha-llama", 1e-4f}, Family{"gqa-llama3", 1e-3f},
                                      Family{"gqa-qwen2", 1e-3f}, Family{"gqa-qwen3", 1e-3f},
-                                     Family{"gqa-mistral-swa", 1e-4f}),
+                                     Family{"gqa-mistral-swa", 1e-4f},
+                                     Family{"mla-deepseek-v2", 1e-4f},
+                                     Family{"mla-deepseek-v3", 1e-4f},
+                                     Family{"dsa-deepseek-v32", 1e-4f}),
                      testing::ValuesIn(kernel_names())),
     [](const auto& param) {
       std::string name = std::get<0>(param.param).name + "_" + std::get<1>(param.param);

@@ -297,10 +297,11 @@ std::vector<Case> cases() {
   std::vector<Case> all;
   for (const Kernels* set : available_kernels()) {
     std::vector<std::string> models = {"goldens/v4-micro", "shapes/seed-19", "goldens/gqa-qwen3",
-                                       "goldens/gqa-mistral-swa"};
+                                       "goldens/gqa-mistral-swa", "goldens/dsa-deepseek-v32"};
     if (set->name != "ref") {
-      models.insert(models.end(), {"goldens/v4-flash-mini", "goldens/v4-pro-mini", "shapes/seed-5",
-                                   "shapes/seed-12", "shapes/seed-28", "shapes/seed-33"});
+      models.insert(models.end(),
+                    {"goldens/v4-flash-mini", "goldens/v4-pro-mini", "goldens/mla-deepseek-v2",
+                     "shapes/seed-5", "shapes/seed-12", "shapes/seed-28", "shapes/seed-33"});
     }
     for (const std::string& model : models) {
       const std::string kernels(set->name);

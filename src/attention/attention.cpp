@@ -33,11 +33,11 @@ int Attention::gather(const AttentionQuery& query, const Segment& segment, int l
   const auto take_entry = [&](int w) {
     rows[n++] = {segment.sequence->entry(layer, w), layout.formats.entries(shape.kind)};
   };
-  if (shape.kind == LayerKind::csa) {
+  if (shape.is_picked()) {
     const int32_t* const picks =
         query.picks + static_cast<size_t>(t) * static_cast<size_t>(query.topk);
     for (int i = 0; i < query.counts[t]; ++i) take_entry(picks[i]);
-  } else if (shape.kind == LayerKind::hca) {
+  } else if (shape.ratio > 0) {
     for (int w = 0; w < (pos + 1) / shape.ratio; ++w) take_entry(w);
   }
   assert(static_cast<size_t>(n) <= max_rows_);

@@ -51,7 +51,7 @@ const std::vector<ProfileGroup>& profile_groups() {
        {"weights"}},
       {"attention",
        {Part::attention},
-       {"window rows", "CSA entries", "HCA entries", "keys", "values"}},
+       {"window rows", "CSA entries", "HCA entries", "latent rows", "keys", "values"}},
       {"indexer", {Part::index}, {"index keys"}},
       {"compressor", {Part::compress}, {}}};
   return groups;

@@ -10,6 +10,7 @@
 
 #include "models/deepseek_v4/model.h"
 #include "models/llama/model.h"
+#include "models/mla/model.h"
 
 namespace varve::cli {
 namespace {
@@ -176,6 +177,57 @@ ordered_json llama_object(const llama::Config& c) {
   };
 }
 
+// ---- DeepSeek-V2, V3 and V3.2
+
+void print_config(const mla::Mla& model) {
+  const mla::Config& c = model.config();
+  line("family", fmt::format("{}, context {} tokens", model.family(), c.max_position));
+  line("hidden", fmt::format("{}, {} layers", c.hidden_size, c.n_layers));
+  line("attention",
+       fmt::format(
+           "{} heads x ({} + RoPE {}) (MLA){}", c.n_heads, c.nope_dim, c.rope_dim,
+           c.q_lora_rank > 0 ? fmt::format(", query rank {}", c.q_lora_rank) : std::string()));
+  line("latent",
+       fmt::format("{} + RoPE {}, values of a head {}", c.kv_lora_rank, c.rope_dim, c.v_dim));
+  line("sees", c.index_n_heads == 0 ? std::string("all tokens")
+                                    : fmt::format("{} tokens picked by {} index heads x {}",
+                                                  c.index_topk, c.index_n_heads, c.index_head_dim));
+  if (c.n_dense_layers > 0) {
+    line("MLP", fmt::format("{} in the first {} layer{}", c.mlp_dim, c.n_dense_layers,
+                            c.n_dense_layers == 1 ? "" : "s"));
+  }
+  if (c.n_experts > 0) {
+    line("experts", fmt::format("{} x {}, {} used, {} shared", c.n_experts, c.moe_dim,
+                                c.n_experts_used, c.n_shared_experts));
+  }
+  line("vocabulary", fmt::format("{}{}", c.vocab_size, c.tied_head ? ", head tied" : ""));
+}
+
+ordered_json mla_object(const mla::Config& c) {
+  return {
+      {"vocab_size", c.vocab_size},
+      {"hidden_size", c.hidden_size},
+      {"n_layers", c.n_layers},
+      {"n_dense_layers", c.n_dense_layers},
+      {"n_heads", c.n_heads},
+      {"q_lora_rank", c.q_lora_rank},
+      {"kv_lora_rank", c.kv_lora_rank},
+      {"nope_dim", c.nope_dim},
+      {"rope_dim", c.rope_dim},
+      {"v_dim", c.v_dim},
+      {"index_n_heads", c.index_n_heads},
+      {"index_head_dim", c.index_head_dim},
+      {"index_topk", c.index_topk},
+      {"mlp_dim", c.mlp_dim},
+      {"n_experts", c.n_experts},
+      {"n_experts_used", c.n_experts_used},
+      {"n_shared_experts", c.n_shared_experts},
+      {"moe_dim", c.moe_dim},
+      {"max_position", c.max_position},
+      {"tied_head", c.tied_head},
+  };
+}
+
 }  // namespace
 
 std::string fitted(std::string text, size_t width) {
@@ -195,6 +247,8 @@ void print_model(const Model& model, const std::string& path) {
     print_layers(v4->config());
   } else if (const auto* llama = dynamic_cast<const llama::Llama*>(&model)) {
     print_config(*llama);
+  } else if (const auto* mla = dynamic_cast<const mla::Mla*>(&model)) {
+    print_config(*mla);
   }
 }
 
@@ -205,6 +259,7 @@ ordered_json config_object(const Model& model) {
   if (const auto* llama = dynamic_cast<const llama::Llama*>(&model)) {
     return llama_object(llama->config());
   }
+  if (const auto* mla = dynamic_cast<const mla::Mla*>(&model)) return mla_object(mla->config());
   return ordered_json::object();
 }
 

@@ -5,6 +5,7 @@
 #include "formats/json_reader.h"
 #include "models/deepseek_v4/model.h"
 #include "models/llama/model.h"
+#include "models/mla/model.h"
 
 namespace varve {
 
@@ -35,7 +36,7 @@ std::string_view part_name(Part part) {
 namespace {
 
 // The family that a config.json names.
-enum class Family { deepseek_v4, llama };
+enum class Family { deepseek_v4, llama, mla };
 
 Result<Family> family_of(const std::string& config_file) {
   VARVE_TRY(const JsonObject config, JsonObject::read(config_file));
@@ -43,8 +44,9 @@ Result<Family> family_of(const std::string& config_file) {
   VARVE_TRY(const std::string type, config.string_or("model_type", "deepseek_v4"));
   if (type == "deepseek_v4") return Family::deepseek_v4;
   if (llama::is_known(type)) return Family::llama;
-  return config.wrong("model_type",
-                      fmt::format("a model that runs (deepseek_v4, {})", llama::kKnownTypes));
+  if (mla::is_known(type)) return Family::mla;
+  return config.wrong("model_type", fmt::format("a model that runs (deepseek_v4, {}, {})",
+                                                llama::kKnownTypes, mla::kKnownTypes));
 }
 
 template <class T>
@@ -64,7 +66,15 @@ Result<std::unique_ptr<Model>> load_model(const std::string& path) {
                      path);
   }
   VARVE_TRY(const Family family, family_of((fs::path(path) / "config.json").string()));
-  return family == Family::llama ? as_model(llama::load(path)) : as_model(deepseek_v4::load(path));
+  switch (family) {
+    case Family::llama:
+      return as_model(llama::load(path));
+    case Family::mla:
+      return as_model(mla::load(path));
+    case Family::deepseek_v4:
+      break;
+  }
+  return as_model(deepseek_v4::load(path));
 }
 
 Result<std::unique_ptr<Model>> load_shapes(const std::string& config_file) {
@@ -72,6 +82,10 @@ Result<std::unique_ptr<Model>> load_shapes(const std::string& config_file) {
   if (family == Family::llama) {
     VARVE_TRY(llama::Config config, llama::load_config(config_file));
     return std::make_unique<llama::Llama>(std::move(config), Checkpoint{}, llama::Weights{});
+  }
+  if (family == Family::mla) {
+    VARVE_TRY(mla::Config config, mla::load_config(config_file));
+    return std::make_unique<mla::Mla>(std::move(config), Checkpoint{}, mla::Weights{});
   }
   VARVE_TRY(deepseek_v4::Config config, deepseek_v4::load_config(config_file));
   return std::make_unique<deepseek_v4::DeepseekV4>(std::move(config), Checkpoint{},

@@ -22,7 +22,15 @@ ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exe
       config_(model.config()),
       exec_(exec),
       formats_(options.formats),
-      scratch_(arena, model.config(), options) {
+      scratch_(arena, model.config(), options),
+      experts_(arena,
+               {.hidden_size = config_.hidden_size,
+                .n_experts = config_.n_experts,
+                .n_used = config_.n_experts_used,
+                .width = config_.moe_dim,
+                .shared_width = config_.moe_dim * config_.n_shared_experts,
+                .swiglu_limit = config_.swiglu_limit},
+               options.max_tokens) {
   int max_entries = 0;  // that one query attends to
   bool scores_entries = false;
   for (const LayerConfig& layer : config_.layers) {
@@ -34,16 +42,12 @@ ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exe
   }
   // The most inputs that one call of linear() takes: streams, heads, or the pairs of experts.
   const auto n = static_cast<size_t>(options.max_tokens);
-  const auto pairs = static_cast<size_t>(scratch_.max_pairs);
   const auto wide = [](int a, int b) { return static_cast<size_t>(a) * static_cast<size_t>(b); };
-  exec.lay_out(arena,
-               std::max({n * wide(config_.hc_mult, config_.hidden_size),
-                         n * wide(config_.n_heads, config_.head_dim),
-                         n * wide(config_.o_groups, config_.o_lora_rank),
-                         n * static_cast<size_t>(config_.q_lora_rank),
-                         pairs * static_cast<size_t>(config_.hidden_size),
-                         pairs * wide(config_.moe_dim, std::max(1, config_.n_shared_experts)),
-                         wide(kMaxLogitRows, config_.hidden_size)}));
+  exec.lay_out(arena, std::max({n * wide(config_.hc_mult, config_.hidden_size),
+                                n * wide(config_.n_heads, config_.head_dim),
+                                n * wide(config_.o_groups, config_.o_lora_rank),
+                                n * static_cast<size_t>(config_.q_lora_rank), experts_.max_inputs(),
+                                wide(kMaxLogitRows, config_.hidden_size)}));
   attention_.lay_out(arena, exec.pool().n_threads(), config_.window + max_entries);
   indexer_.lay_out(arena, exec.pool().n_threads(), scores_entries ? config_.index_topk : 0,
                    options.max_tokens, config_.index_n_heads, config_.index_head_dim,

@@ -7,6 +7,7 @@
 #include "attention/compressor.h"
 #include "attention/indexer.h"
 #include "models/deepseek_v4/model.h"
+#include "models/experts.h"
 
 namespace varve::deepseek_v4 {
 
@@ -35,17 +36,7 @@ struct Scratch {
   int32_t* counts;         // [n]
   float* grouped;          // [n, o_groups * o_lora]
   // experts
-  float* router;         // [n, n_experts]
-  int32_t* pair_token;   // [n * used + n]: batch row of each (expert, token) pair, by expert
-  float* pair_weight;    // the same
-  int32_t* choice;       // [n, used]
-  float* choice_weight;  // [n, used]
-  int32_t* first_pair;   // [n_experts + 2]
-  int max_pairs;         // of one group of experts
-  float* pair_x;         // [max_pairs, d]
-  float* pair_gate;      // [max_pairs, expert width]
-  float* pair_up;        // [max_pairs, expert width]
-  float* pair_y;         // [max_pairs, d]
+  float* router;  // [n, n_experts]
   // angles of the batch's positions, window table and compress table
   float* cos[2];  // [n, rope_dim / 2]
   float* sin[2];
@@ -69,7 +60,6 @@ class ForwardPass final : public Runner {
   void pick(const Batch& batch, int layer);
   void experts(const Batch& batch, int layer);
   void route(const Batch& batch, int layer);
-  void run_experts(const std::vector<ExpertWeights>& experts, int begin_pair, int end_pair);
   void enter(const HyperConnection& hc, const std::vector<float>& norm, int n);
   void leave(int n);
   void collapse(const Batch& batch);
@@ -79,6 +69,7 @@ class ForwardPass final : public Runner {
   Exec& exec_;
   const PoolFormats formats_;
   Scratch scratch_;
+  ExpertRunner experts_;
   Attention attention_;
   Indexer indexer_;
 };

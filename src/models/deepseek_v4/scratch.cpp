@@ -48,19 +48,6 @@ Scratch::Scratch(ArenaBuilder& arena, const Config& c, const RunnerOptions& opti
   grouped = floats(n, c.o_groups * c.o_lora_rank);
 
   router = floats(n, c.n_experts);
-  pair_token = ints(n, c.n_experts_used + 1);
-  pair_weight = floats(n, c.n_experts_used + 1);
-  choice = ints(n, c.n_experts_used);
-  choice_weight = floats(n, c.n_experts_used);
-  first_pair = ints(c.n_experts + 2, 1);
-  // An expert fits whole (n pairs, one a token), and one token's experts run in one go.
-  max_pairs = std::max(n, c.n_experts_used + 1);
-  const int expert_width = c.moe_dim * std::max(1, c.n_shared_experts);
-  pair_x = floats(max_pairs, c.hidden_size);
-  pair_gate = floats(max_pairs, expert_width);
-  pair_up = floats(max_pairs, expert_width);
-  pair_y = floats(max_pairs, c.hidden_size);
-
   for (int table = 0; table < 2; ++table) {
     cos[table] = floats(n, c.rope_dim / 2);
     sin[table] = floats(n, c.rope_dim / 2);

@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "formats/safetensors.h"
 #include "models/deepseek_v4/config.h"
+#include "models/experts.h"
 #include "tensor/weight.h"
 
 namespace varve::deepseek_v4 {
@@ -23,12 +24,6 @@ struct CompressorWeights {
   Weight gate;                       // [width, d]
   std::vector<float> position_bias;  // [ratio, width]
   std::vector<float> norm;           // [dim]
-};
-
-struct ExpertWeights {
-  Weight gate;  // w1 [moe_dim, d]
-  Weight up;    // w3 [moe_dim, d]
-  Weight down;  // w2 [d, moe_dim]
 };
 
 struct LayerWeights {
