@@ -152,19 +152,20 @@ class ConfigReader {
       VARVE_TRY(llama3.original_max_position, original(8192));
       c_.rope = Rope(c_.head_dim, theta, llama3);
     } else if (type == "yarn") {
-      VARVE_CHECKED(read_yarn(scaling, theta, original(c_.max_position)));
+      VARVE_TRY(const int of_yarn, original(c_.max_position));
+      VARVE_CHECKED(read_yarn(scaling, theta, of_yarn));
     } else {
       return scaling.wrong(type_key, "a RoPE that runs: default, linear, llama3, yarn");
     }
     return {};
   }
 
-  Result<void> read_yarn(const JsonObject& scaling, double theta, Result<int> original) {
+  Result<void> read_yarn(const JsonObject& scaling, double theta, int original) {
     YarnScaling yarn;
     VARVE_TRY(yarn.factor, scaling.number("factor", {1, 1e6}));
     VARVE_TRY(yarn.beta_fast, scaling.number_or("beta_fast", 32, {0, 1e6, true}));
     VARVE_TRY(yarn.beta_slow, scaling.number_or("beta_slow", 1, {0, 1e6, true}));
-    VARVE_TRY(yarn.original_max_position, original);
+    yarn.original_max_position = original;
     VARVE_TRY(const bool truncate, scaling.boolean_or("truncate", true));
     if (!truncate) return scaling.wrong("truncate", "true");
     for (const std::string_view key : {"mscale", "mscale_all_dim"}) {
