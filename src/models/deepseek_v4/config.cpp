@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "formats/json_reader.h"
+#include "models/config_fields.h"
 
 // The spellings (spec section 1):
 //   config.json of the official checkpoints: hidden_size, compress_ratios, rope_scaling, ...
@@ -52,7 +53,7 @@ class ConfigReader {
     VARVE_CHECKED(read_numbers());
     VARVE_CHECKED(read_ropes());
     VARVE_CHECKED(read_tokens());
-    VARVE_CHECKED(read_quantization());
+    VARVE_CHECKED(read_fp8_blocks(root_, c_.fp8_block_rows, c_.fp8_block_cols));
     VARVE_CHECKED(check_products());
     return std::move(c_);
   }
@@ -124,7 +125,6 @@ class ConfigReader {
   Result<YarnScaling> read_yarn(const JsonObject& rope) const;
   Result<YarnScaling> read_inference_yarn() const;
   Result<void> read_tokens();
-  Result<void> read_quantization();
   Result<void> check_products() const;
 
   // Layers behind the backbone that a per-layer list may have: MTP, or the three DSpark blocks.
@@ -537,34 +537,7 @@ Result<void> ConfigReader::read_tokens() {
     const double reach = std::floor(yarn.factor * yarn.original_max_position);
     c_.max_position = to_int(std::min<int64_t>(kMaxTokens, static_cast<int64_t>(reach)));
   }
-  const IntRange ids = {0, c_.vocab_size - 1};
-  VARVE_TRY(const int64_t bos, root_.integer_or("bos_token_id", -1, ids));
-  c_.bos_id = to_int(bos);
-  if (!root_.has("eos_token_id")) return {};
-  if (root_.is_array("eos_token_id")) {
-    VARVE_TRY(const std::vector<int64_t> eos, root_.integers("eos_token_id", ids));
-    for (const int64_t id : eos) c_.eos_ids.push_back(to_int(id));
-    return {};
-  }
-  VARVE_TRY(const int64_t eos, root_.integer("eos_token_id", ids));
-  c_.eos_ids = {to_int(eos)};
-  return {};
-}
-
-Result<void> ConfigReader::read_quantization() {
-  if (!root_.has("quantization_config")) return {};
-  VARVE_TRY(const JsonObject quant, root_.object("quantization_config"));
-  for (const auto& [key, expected] :
-       {std::pair<std::string_view, std::string>{"quant_method", "fp8"}, {"fmt", "e4m3"}}) {
-    VARVE_TRY(const std::string found, quant.string_or(key, expected));
-    if (found != expected) return quant.wrong(key, fmt::format("\"{}\"", expected));
-  }
-  if (!quant.has("weight_block_size")) return {};
-  VARVE_TRY(const std::vector<int64_t> block, quant.integers("weight_block_size", {1, 1 << 16}));
-  if (block.size() != 2) return quant.wrong("weight_block_size", "an array of 2 integers");
-  c_.fp8_block_rows = to_int(block[0]);
-  c_.fp8_block_cols = to_int(block[1]);
-  return {};
+  return read_special_ids(root_, c_.vocab_size, c_.bos_id, c_.eos_ids);
 }
 
 // The products that later code forms in an int.

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "models/config_fields.h"
+
 namespace varve::mla {
 namespace {
 
@@ -36,8 +38,8 @@ class ConfigReader {
     VARVE_CHECKED(read_experts());
     VARVE_CHECKED(read_router());
     VARVE_CHECKED(read_rope());
-    VARVE_CHECKED(read_tokens());
-    VARVE_CHECKED(read_quantization());
+    VARVE_CHECKED(read_special_ids(root_, c_.vocab_size, c_.bos_id, c_.eos_ids));
+    VARVE_CHECKED(read_fp8_blocks(root_, c_.fp8_block_rows, c_.fp8_block_cols));
     return std::move(c_);
   }
 
@@ -187,34 +189,6 @@ class ConfigReader {
     }
     c_.rope = Rope(c_.rope_dim, theta, yarn);
     c_.rope.set_amplitude(static_cast<float>(amplitude));
-    return {};
-  }
-
-  Result<void> read_tokens() {
-    const IntRange ids = {0, c_.vocab_size - 1};
-    VARVE_TRY(const int64_t bos, root_.integer_or("bos_token_id", -1, ids));
-    c_.bos_id = to_int(bos);
-    if (!root_.has("eos_token_id")) return {};
-    if (root_.is_array("eos_token_id")) {
-      VARVE_TRY(const std::vector<int64_t> eos, root_.integers("eos_token_id", ids));
-      for (const int64_t id : eos) c_.eos_ids.push_back(to_int(id));
-      return {};
-    }
-    VARVE_TRY(const int64_t eos, root_.integer("eos_token_id", ids));
-    c_.eos_ids = {to_int(eos)};
-    return {};
-  }
-
-  Result<void> read_quantization() {
-    if (!root_.has("quantization_config")) return {};
-    VARVE_TRY(const JsonObject quant, root_.object("quantization_config"));
-    VARVE_TRY(const std::string method, quant.string_or("quant_method", "fp8"));
-    if (method != "fp8") return quant.wrong("quant_method", "\"fp8\"");
-    if (!quant.has("weight_block_size")) return {};
-    VARVE_TRY(const std::vector<int64_t> block, quant.integers("weight_block_size", {1, 1 << 16}));
-    if (block.size() != 2) return quant.wrong("weight_block_size", "an array of 2 integers");
-    c_.fp8_block_rows = to_int(block[0]);
-    c_.fp8_block_cols = to_int(block[1]);
     return {};
   }
 
