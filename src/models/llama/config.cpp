@@ -130,6 +130,8 @@ class ConfigReader {
     if (!root_.has(key)) return {};
     VARVE_TRY(const JsonObject scaling, root_.object(key));
     VARVE_TRY(theta, scaling.number_or("rope_theta", theta, {1, 1e12, true}));
+    VARVE_TRY(const double part, scaling.number_or("partial_rotary_factor", 1));
+    if (part != 1) return scaling.wrong("partial_rotary_factor", "1");
     const std::string_view type_key = scaling.has("rope_type") ? "rope_type" : "type";
     VARVE_TRY(const std::string type, scaling.string_or(type_key, "default"));
     const auto original = [&](int missing) -> Result<int> {

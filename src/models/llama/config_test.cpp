@@ -90,6 +90,7 @@ TEST(LlamaConfig, RefusesWhatItWouldHaveToIgnore) {
        {std::pair{R"("hidden_act": "gelu")", "hidden_act"},
         {R"("rope_scaling": {"rope_type": "dynamic", "factor": 2})", "rope_scaling.rope_type"},
         {R"("partial_rotary_factor": 0.5)", "partial_rotary_factor"},
+        {R"("rope_parameters": {"partial_rotary_factor": 0.5})", "rope_parameters.partial_rotary"},
         {R"("num_key_value_heads": 3)", "num_key_value_heads"},
         {R"("quantization_config": {"quant_method": "gptq"})",
          "quantization_config.quant_method"}}) {

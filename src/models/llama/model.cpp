@@ -52,12 +52,12 @@ std::vector<PartCost> Llama::prefill_costs(const PoolFormats& formats, int depth
                                            int chunk_tokens) const {
   using Unit = PartCost::Unit;
   const Config& c = config_;
-  const auto unit = [](RowFormat format) {
-    return format == RowFormat::bf16 ? Unit::products : Unit::f32;
-  };
+  // Dots take keys and values that are both bf16.
+  const bool dots = formats.k == RowFormat::bf16 && formats.v == RowFormat::bf16;
+  const Unit unit = dots ? Unit::products : Unit::f32;
   PartCost weights{.part = "weights"};
-  PartCost keys{.part = "keys", .unit = unit(formats.k)};
-  PartCost values{.part = "values", .unit = unit(formats.v)};
+  PartCost keys{.part = "keys", .unit = unit};
+  PartCost values{.part = "values", .unit = unit};
   const RowShape row{c.head_dim, 0, false};
   for (int begin = depth; begin < depth + n_tokens; begin += chunk_tokens) {
     const int end = std::min(begin + chunk_tokens, depth + n_tokens);
