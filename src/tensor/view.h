@@ -17,8 +17,11 @@ struct TensorView {
   std::string name;
   std::string file;  // where it came from, for messages
   DType type = DType::f32;
-  std::vector<int64_t> shape;        // outermost first; empty = one scalar
-  std::span<const std::byte> bytes;  // exactly n_elements() * dtype_bytes(type)
+  // Outermost first; empty = one scalar. Of block types it counts values, not blocks.
+  std::vector<int64_t> shape;
+  // Exactly n_elements() * dtype_bytes(type), or, of block types, n_elements() / dtype_values(type)
+  // * dtype_bytes(type).
+  std::span<const std::byte> bytes;
 
   int64_t n_elements() const {
     int64_t n = 1;
