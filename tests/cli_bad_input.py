@@ -28,6 +28,14 @@ def edit_json(path, change):
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
+def put(name, value):
+    return lambda fields: fields.__setitem__(name, value)
+
+
+def drop(name):
+    return lambda fields: fields.pop(name)
+
+
 def edit_header(path, change):
     """Rewrites the header of a safetensors file, its data left alone."""
     data = path.read_bytes()
@@ -160,35 +168,29 @@ class BadInput(unittest.TestCase):
         edit_json(model / "config.json", lambda c: c["compress_ratios"].__setitem__(1, 7))
         self.refused_model(model, "config.json", "compress_ratios", "7")
 
+    def refused_fields(self, model, cases):
+        """Every change of `cases`, by the word that its message has to have, to `model`'s config."""
+        copy = self.copy(model)
+        original = (copy / "config.json").read_bytes()
+        for word, changes in cases.items():
+            for i, change in enumerate(changes):
+                (copy / "config.json").write_bytes(original)
+                edit_json(copy / "config.json", change)
+                with self.subTest(word=word, change=i):
+                    self.refused_model(copy, "config.json", word)
+
     def test_config_fields(self):
-        def drop(name):
-            return lambda c: c.pop(name)
-
-        def put(name, value):
-            return lambda c: c.__setitem__(name, value)
-
-        cases = {
+        self.refused_fields(TINY, {
             "hidden_size": (drop("hidden_size"), put("hidden_size", "many"), put("hidden_size", 0),
                             put("hidden_size", 1 << 40)),
             "model_type": (put("model_type", "gpt2"),),
             "num_attention_heads": (put("num_attention_heads", -4),),
             "compress_ratios": (put("compress_ratios", []), put("compress_ratios", [0, 4, "x", 4])),
             "rope_scaling": (put("rope_scaling", {"type": "linear", "factor": 2}),),
-        }
-        original = (TINY / "config.json").read_bytes()
-        model = self.copy(TINY)
-        for field, changes in cases.items():
-            for i, change in enumerate(changes):
-                (model / "config.json").write_bytes(original)
-                edit_json(model / "config.json", change)
-                with self.subTest(field=field, change=i):
-                    self.refused_model(model, "config.json", field)
+        })
 
     def test_config_fields_of_the_llama_line(self):
-        def put(name, value):
-            return lambda c: c.__setitem__(name, value)
-
-        cases = {
+        self.refused_fields(MISTRAL, {
             "num_key_value_heads": (put("num_key_value_heads", 3),),
             "head_dim": (put("head_dim", 31), put("head_dim", 1 << 14)),
             "hidden_act": (put("hidden_act", "gelu"),),
@@ -197,21 +199,10 @@ class BadInput(unittest.TestCase):
             "layer_types": (put("layer_types", ["full_attention"]),
                             put("layer_types", ["full_attention", "chunked", "x"])),
             "sliding_window": (put("sliding_window", -1),),
-        }
-        original = (MISTRAL / "config.json").read_bytes()
-        model = self.copy(MISTRAL)
-        for field, changes in cases.items():
-            for i, change in enumerate(changes):
-                (model / "config.json").write_bytes(original)
-                edit_json(model / "config.json", change)
-                with self.subTest(field=field, change=i):
-                    self.refused_model(model, "config.json", field)
+        })
 
     def test_config_fields_of_mla(self):
-        def put(name, value):
-            return lambda c: c.__setitem__(name, value)
-
-        cases = {
+        self.refused_fields(DSA, {
             "qk_rope_head_dim": (put("qk_rope_head_dim", 15),),
             "kv_lora_rank": (put("kv_lora_rank", None), put("kv_lora_rank", 4096)),
             "scoring_func": (put("scoring_func", "relu"),),
@@ -221,15 +212,7 @@ class BadInput(unittest.TestCase):
             "index_topk": (put("index_topk", 0),),
             "q_lora_rank": (put("q_lora_rank", None),),
             "rope_type": (put("rope_scaling", {"rope_type": "llama3", "factor": 2}),),
-        }
-        original = (DSA / "config.json").read_bytes()
-        model = self.copy(DSA)
-        for field, changes in cases.items():
-            for i, change in enumerate(changes):
-                (model / "config.json").write_bytes(original)
-                edit_json(model / "config.json", change)
-                with self.subTest(field=field, change=i):
-                    self.refused_model(model, "config.json", field)
+        })
 
     def test_an_unknown_family_is_told_which_run(self):
         model = self.copy(TINY)
@@ -269,8 +252,7 @@ class BadInput(unittest.TestCase):
 
     def test_context_beyond_memory(self):
         model = self.copy(TINY)
-        edit_json(model / "config.json",
-                  lambda c: c.__setitem__("max_position_embeddings", 1 << 30))
+        edit_json(model / "config.json", put("max_position_embeddings", 1 << 30))
         self.refused(USAGE, "run", model, "-p", "And", "--ctx", 1_000_000_000,
                      words=("--ctx 1000000000", "GiB", "would fit"))
 
