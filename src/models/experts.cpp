@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <array>
 
+#include "models/row.h"
+
 namespace varve {
 namespace {
 
 constexpr int kColumnTile = 512;  // of the hidden state, when outputs are added up
-
-size_t at(int row, int width) {
-  return static_cast<size_t>(row) * static_cast<size_t>(width);
-}
 
 }  // namespace
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "formats/json_reader.h"
+#include "models/config_fields.h"
 #include "models/deepseek_v4/model.h"
 #include "models/llama/model.h"
 #include "models/mla/model.h"
@@ -35,24 +36,41 @@ std::string_view part_name(Part part) {
 
 namespace {
 
-// The family that a config.json names.
-enum class Family { deepseek_v4, llama, mla };
-
-Result<Family> family_of(const std::string& config_file) {
-  VARVE_TRY(const JsonObject config, JsonObject::read(config_file));
-  // DeepSeek's own inference/config.json has no such field.
-  VARVE_TRY(const std::string type, config.string_or("model_type", "deepseek_v4"));
-  if (type == "deepseek_v4") return Family::deepseek_v4;
-  if (llama::is_known(type)) return Family::llama;
-  if (mla::is_known(type)) return Family::mla;
-  return config.wrong("model_type", fmt::format("a model that runs (deepseek_v4, {}, {})",
-                                                llama::kKnownTypes, mla::kKnownTypes));
+// A family's model out of its config; with the weights of `directory`, or without any where that is
+// null. `check_limits` and `load_weights` are the family's.
+template <class M>
+Result<std::unique_ptr<Model>> build(Result<typename M::Config> parsed, const std::string& file,
+                                     const std::string* directory) {
+  VARVE_TRY(typename M::Config config, std::move(parsed));
+  VARVE_CHECKED(check_limits(config, file));
+  Checkpoint checkpoint;
+  typename M::Weights weights;
+  if (directory != nullptr) {
+    VARVE_TRY(checkpoint, Checkpoint::open(*directory));
+    VARVE_TRY(weights, load_weights(checkpoint, config));
+  }
+  return std::make_unique<M>(std::move(config), std::move(checkpoint), std::move(weights));
 }
 
-template <class T>
-Result<std::unique_ptr<Model>> as_model(Result<std::unique_ptr<T>> loaded) {
-  if (!loaded) return tl::unexpected(loaded.error());
-  return std::unique_ptr<Model>(std::move(*loaded));
+// Of the family that the config names.
+Result<std::unique_ptr<Model>> build_named(const std::string& file, const std::string* directory) {
+  VARVE_TRY(const JsonObject config, JsonObject::read(file));
+  // DeepSeek's own inference/config.json has no such field.
+  VARVE_TRY(const std::string type,
+            config.string_or("model_type", std::string(deepseek_v4::kModelType)));
+  if (type == deepseek_v4::kModelType) {
+    return build<deepseek_v4::DeepseekV4>(deepseek_v4::parse_config(config), file, directory);
+  }
+  if (is_one_of(type, llama::kModelTypes)) {
+    return build<llama::Llama>(llama::parse_config(config), file, directory);
+  }
+  if (is_one_of(type, mla::kModelTypes)) {
+    return build<mla::Mla>(mla::parse_config(config), file, directory);
+  }
+  return config.wrong(
+      "model_type",
+      fmt::format("a model that runs ({}, {}, {})", deepseek_v4::kModelType,
+                  fmt::join(llama::kModelTypes, ", "), fmt::join(mla::kModelTypes, ", ")));
 }
 
 }  // namespace
@@ -65,31 +83,11 @@ Result<std::unique_ptr<Model>> load_model(const std::string& path) {
     return bad_input("{} is not a directory; a model is one with config.json and safetensors files",
                      path);
   }
-  VARVE_TRY(const Family family, family_of((fs::path(path) / "config.json").string()));
-  switch (family) {
-    case Family::llama:
-      return as_model(llama::load(path));
-    case Family::mla:
-      return as_model(mla::load(path));
-    case Family::deepseek_v4:
-      break;
-  }
-  return as_model(deepseek_v4::load(path));
+  return build_named((fs::path(path) / "config.json").string(), &path);
 }
 
 Result<std::unique_ptr<Model>> load_shapes(const std::string& config_file) {
-  VARVE_TRY(const Family family, family_of(config_file));
-  if (family == Family::llama) {
-    VARVE_TRY(llama::Config config, llama::load_config(config_file));
-    return std::make_unique<llama::Llama>(std::move(config), Checkpoint{}, llama::Weights{});
-  }
-  if (family == Family::mla) {
-    VARVE_TRY(mla::Config config, mla::load_config(config_file));
-    return std::make_unique<mla::Mla>(std::move(config), Checkpoint{}, mla::Weights{});
-  }
-  VARVE_TRY(deepseek_v4::Config config, deepseek_v4::load_config(config_file));
-  return std::make_unique<deepseek_v4::DeepseekV4>(std::move(config), Checkpoint{},
-                                                   deepseek_v4::Weights{});
+  return build_named(config_file, nullptr);
 }
 
 }  // namespace varve

@@ -184,4 +184,36 @@ Result<std::vector<int32_t>> WeightLoader::integers(const std::vector<std::strin
   return values;
 }
 
+Result<DecoderWeights> load_decoder(const WeightLoader& tensors, const DecoderConfig& config,
+                                    const DecoderNames& names) {
+  DecoderWeights out;
+  VARVE_TRY(out.embed, tensors.linear(names.embed, config.vocab_size, config.hidden_size));
+  out.head = out.embed;
+  if (!config.tied_head) {
+    VARVE_TRY(out.head, tensors.linear(names.head, config.vocab_size, config.hidden_size));
+  }
+  VARVE_TRY(out.norm, tensors.vector(names.norm, {config.hidden_size}));
+  return out;
+}
+
+LayerTensors::LayerTensors(const WeightLoader& tensors, int layer)
+    : tensors_(tensors), prefix_(fmt::format("model.layers.{}.", layer)) {}
+
+Result<Weight> LayerTensors::linear(const std::string& name, int n_rows, int n_cols) const {
+  return tensors_.linear({prefix_ + name}, n_rows, n_cols);
+}
+
+Result<std::vector<float>> LayerTensors::vector(const std::string& name, int n) const {
+  return tensors_.vector({prefix_ + name}, {n});
+}
+
+Result<ExpertWeights> LayerTensors::mlp(const std::string& prefix, int hidden_size,
+                                        int width) const {
+  ExpertWeights out;
+  VARVE_TRY(out.gate, linear(prefix + "gate_proj", width, hidden_size));
+  VARVE_TRY(out.up, linear(prefix + "up_proj", width, hidden_size));
+  VARVE_TRY(out.down, linear(prefix + "down_proj", hidden_size, width));
+  return out;
+}
+
 }  // namespace varve

@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "formats/safetensors.h"
+#include "models/decoder.h"
 #include "tensor/weight.h"
 
 namespace varve {
@@ -49,6 +50,30 @@ class WeightLoader {
   const Checkpoint& checkpoint_;
   int block_rows_;
   int block_cols_;
+};
+
+/// What the tensors outside the layers go by.
+struct DecoderNames {
+  std::vector<std::string> embed = {"model.embed_tokens"};  // without ".weight"
+  std::vector<std::string> norm = {"model.norm.weight"};
+  std::vector<std::string> head = {"lm_head"};  // without ".weight"
+};
+Result<DecoderWeights> load_decoder(const WeightLoader& tensors, const DecoderConfig& config,
+                                    const DecoderNames& names = {});
+
+/// The tensors of one layer as Transformers names them: names are what follows "model.layers.N.".
+class LayerTensors {
+ public:
+  LayerTensors(const WeightLoader& tensors, int layer);
+
+  Result<Weight> linear(const std::string& name, int n_rows, int n_cols) const;
+  Result<std::vector<float>> vector(const std::string& name, int n) const;
+  /// A gated MLP [width] whose names begin with `prefix`.
+  Result<ExpertWeights> mlp(const std::string& prefix, int hidden_size, int width) const;
+
+ private:
+  const WeightLoader& tensors_;
+  std::string prefix_;
 };
 
 }  // namespace varve

@@ -7,7 +7,6 @@
 #include <string_view>
 #include <utility>
 
-#include "formats/json_reader.h"
 #include "models/config_fields.h"
 
 // The spellings (spec section 1):
@@ -21,13 +20,6 @@ namespace varve::deepseek_v4 {
 namespace {
 
 using Keys = std::initializer_list<std::string_view>;
-
-// Bounds that no model comes near and within which no product of two sizes leaves an int
-// (check_products holds those that could).
-constexpr int64_t kMaxWidth = 1 << 20;
-constexpr int64_t kMaxProduct = 1 << 29;
-constexpr int64_t kMaxTokens = 1 << 30;
-constexpr int64_t kMaxLayers = 4096;
 
 constexpr std::string_view kCsaType = "compressed_sparse_attention";
 constexpr std::string_view kHcaType = "heavily_compressed_attention";
@@ -53,7 +45,7 @@ class ConfigReader {
     VARVE_CHECKED(read_numbers());
     VARVE_CHECKED(read_ropes());
     VARVE_CHECKED(read_tokens());
-    VARVE_CHECKED(read_fp8_blocks(root_, c_.fp8_block_rows, c_.fp8_block_cols));
+    VARVE_CHECKED(read_fp8_blocks(root_, c_));
     VARVE_CHECKED(check_products());
     return std::move(c_);
   }
@@ -77,9 +69,7 @@ class ConfigReader {
 
   Result<void> size(int& out, Keys keys, int64_t max = kMaxWidth, int64_t min = 1) const {
     VARVE_TRY(const std::string_view key, one_of(keys));
-    VARVE_TRY(const int64_t n, root_.integer(key, {min, max}));
-    out = to_int(n);
-    return {};
+    return read_int(root_, key, out, {min, max});
   }
 
   Result<void> value(float& out, Keys keys, FloatRange range,
@@ -91,14 +81,6 @@ class ConfigReader {
     return {};
   }
 
-  // A field that may be missing but has no other value than this.
-  Result<void> only(Keys keys, std::string_view expected) const {
-    for (const std::string_view key : keys) {
-      VARVE_TRY(const std::string found, root_.string_or(key, std::string(expected)));
-      if (found != expected) return root_.wrong(key, fmt::format("\"{}\"", expected));
-    }
-    return {};
-  }
   Result<void> only_false(Keys keys) const {
     for (const std::string_view key : keys) {
       VARVE_TRY(const bool found, root_.boolean_or(key, false));
@@ -122,7 +104,7 @@ class ConfigReader {
   Result<void> read_numbers();
   Result<void> read_rope_dim();
   Result<void> read_ropes();
-  Result<YarnScaling> read_yarn(const JsonObject& rope) const;
+  Result<YarnScaling> read_scaling(const JsonObject& rope) const;
   Result<YarnScaling> read_inference_yarn() const;
   Result<void> read_tokens();
   Result<void> check_products() const;
@@ -138,14 +120,14 @@ class ConfigReader {
 Result<void> ConfigReader::check_kind() const {
   if (!root_.has("model_type") && is_inference_spelling()) return {};
   VARVE_TRY(const std::string type, root_.string_or("model_type", ""));
-  if (type != "deepseek_v4") {
-    return root_.wrong("model_type", "one that runs (deepseek_v4)");
+  if (type != kModelType) {
+    return root_.wrong("model_type", fmt::format("one that runs ({})", kModelType));
   }
   return {};
 }
 
 Result<void> ConfigReader::read_sizes() {
-  VARVE_CHECKED(size(c_.vocab_size, {"vocab_size"}, 1 << 24));
+  VARVE_CHECKED(size(c_.vocab_size, {"vocab_size"}, kMaxVocab));
   VARVE_CHECKED(size(c_.hidden_size, {"hidden_size", "dim"}));
   VARVE_CHECKED(size(c_.n_layers, {"num_hidden_layers", "n_layers"}, kMaxLayers));
   VARVE_CHECKED(size(c_.n_heads, {"num_attention_heads", "n_heads"}, 1 << 16));
@@ -350,9 +332,9 @@ Result<void> ConfigReader::read_experts() {
       size(c_.n_experts_used, {"num_experts_per_tok", "n_activated_experts"}, c_.n_experts));
   VARVE_CHECKED(size(c_.n_shared_experts, {"n_shared_experts"}, 64, 0));
   VARVE_CHECKED(size(c_.moe_dim, {"moe_intermediate_size", "moe_inter_dim"}));
-  VARVE_CHECKED(only({"scoring_func", "score_func"}, "sqrtsoftplus"));
-  VARVE_CHECKED(only({"topk_method"}, "noaux_tc"));
-  VARVE_CHECKED(only({"hidden_act"}, "silu"));
+  VARVE_CHECKED(read_only(root_, {"scoring_func", "score_func"}, "sqrtsoftplus"));
+  VARVE_CHECKED(read_only(root_, {"topk_method"}, "noaux_tc"));
+  VARVE_CHECKED(read_only(root_, {"hidden_act"}, "silu"));
   VARVE_CHECKED(only_one({"n_group", "topk_group"}));
   VARVE_TRY(c_.norm_topk_prob, root_.boolean_or("norm_topk_prob", true));
   // Published defaults disagree on both of these: they have to be given.
@@ -408,38 +390,20 @@ Result<void> ConfigReader::read_numbers() {
   return {};
 }
 
-// Where the ramp between scaled and unscaled pairs begins and ends.
-Result<void> read_betas(YarnScaling& yarn, const JsonObject& from) {
-  VARVE_TRY(yarn.beta_fast, from.number_or("beta_fast", yarn.beta_fast, {1e-3, 1e6}));
-  VARVE_TRY(yarn.beta_slow, from.number_or("beta_slow", yarn.beta_slow, {1e-3, 1e6}));
-  if (yarn.beta_slow > yarn.beta_fast) {
-    return from.wrong("beta_slow", fmt::format("at most `beta_fast` ({})", yarn.beta_fast));
-  }
-  return {};
-}
-
 // One dictionary of RoPE parameters, whatever its name: the scaling it asks for.
-Result<YarnScaling> ConfigReader::read_yarn(const JsonObject& rope) const {
-  const std::string_view key = rope.has("rope_type") ? "rope_type" : "type";
+Result<YarnScaling> ConfigReader::read_scaling(const JsonObject& rope) const {
+  const std::string_view key = rope_type_key(rope);
   VARVE_TRY(const std::string type, rope.string_or(key, "default"));
   if (type != "default" && type != "yarn") {
     return rope.wrong(key, "a RoPE that runs (default, yarn)");
   }
   if (!rope.has(key) && rope.has("factor")) return rope.wrong("rope_type", "default or yarn");
-  YarnScaling yarn;
-  if (type == "default") return yarn;
+  if (type == "default") return YarnScaling{};
   for (const std::string_view amplitude : {"attention_factor", "mscale", "mscale_all_dim"}) {
     VARVE_TRY(const double found, rope.number_or(amplitude, 1));
     if (found != 1) return rope.wrong(amplitude, "1 (cosines and sines are not scaled)");
   }
-  VARVE_TRY(const bool truncate, rope.boolean_or("truncate", true));
-  if (!truncate) return rope.wrong("truncate", "true");
-  VARVE_TRY(yarn.factor, rope.number("factor", {1, 1e6}));
-  VARVE_CHECKED(read_betas(yarn, rope));
-  VARVE_TRY(const int64_t original,
-            rope.integer("original_max_position_embeddings", {1, kMaxTokens}));
-  yarn.original_max_position = to_int(original);
-  return yarn;
+  return read_yarn(rope);
 }
 
 // original_seq_len and its neighbours; 0 turns the scaling off.
@@ -449,7 +413,7 @@ Result<YarnScaling> ConfigReader::read_inference_yarn() const {
   if (original == 0) return yarn;
   yarn.original_max_position = to_int(original);
   VARVE_TRY(yarn.factor, root_.number("rope_factor", {1, 1e6}));
-  VARVE_CHECKED(read_betas(yarn, root_));
+  VARVE_CHECKED(read_betas(root_, yarn));
   return yarn;
 }
 
@@ -472,11 +436,11 @@ Result<void> ConfigReader::read_ropes() {
     if (rope.has("main") || rope.has("compress")) {
       VARVE_TRY(main, rope.object("main"));
       VARVE_TRY(compress, rope.object("compress"));
-      VARVE_TRY(const YarnScaling main_yarn, read_yarn(*main));
+      VARVE_TRY(const YarnScaling main_yarn, read_scaling(*main));
       if (main_yarn.factor != 1) return main->wrong("factor", "no scaling of the main RoPE");
     } else {
       main = rope;
-      VARVE_CHECKED(read_yarn(rope));
+      VARVE_CHECKED(read_scaling(rope));
     }
   }
   const bool nested = compress.has_value();
@@ -510,15 +474,15 @@ Result<void> ConfigReader::read_ropes() {
     return {};
   };
   if (compress) {
-    VARVE_TRY(const YarnScaling yarn, read_yarn(*compress));
+    VARVE_TRY(const YarnScaling yarn, read_scaling(*compress));
     VARVE_CHECKED(add(nested ? "rope_parameters" : "compress_rope_parameters", yarn));
   } else if (main) {
-    VARVE_TRY(const YarnScaling yarn, read_yarn(*main));
+    VARVE_TRY(const YarnScaling yarn, read_scaling(*main));
     VARVE_CHECKED(add("rope_parameters", yarn));
   }
   if (root_.has("rope_scaling")) {
     VARVE_TRY(const JsonObject rope, root_.object("rope_scaling"));
-    VARVE_TRY(const YarnScaling yarn, read_yarn(rope));
+    VARVE_TRY(const YarnScaling yarn, read_scaling(rope));
     VARVE_CHECKED(add("rope_scaling", yarn));
   }
   if (root_.has("original_seq_len")) {
@@ -537,7 +501,7 @@ Result<void> ConfigReader::read_tokens() {
     const double reach = std::floor(yarn.factor * yarn.original_max_position);
     c_.max_position = to_int(std::min<int64_t>(kMaxTokens, static_cast<int64_t>(reach)));
   }
-  return read_special_ids(root_, c_.vocab_size, c_.bos_id, c_.eos_ids);
+  return read_special_ids(root_, c_);
 }
 
 // The products that later code forms in an int.
@@ -578,13 +542,8 @@ CacheShape Config::cache_shape() const {
   return shape;
 }
 
-Result<Config> parse_config(const std::string& text, const std::string& file) {
-  try {
-    VARVE_TRY(const JsonObject root, JsonObject::parse(text, file));
-    return ConfigReader(root).read();
-  } catch (const std::exception& error) {
-    return fail(ErrorKind::internal, "{}: cannot read it: {}", file, error.what());
-  }
+Result<Config> parse_config(const JsonObject& root) {
+  return ConfigReader(root).read();
 }
 
 }  // namespace varve::deepseek_v4

@@ -1,12 +1,14 @@
 // config.json of a DeepSeek-V4 checkpoint, in every published spelling, checked (spec section 1).
 #pragma once
 
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "attention/rope.h"
 #include "base/result.h"
+#include "formats/json_reader.h"
 #include "kvcache/shape.h"
+#include "models/decoder_config.h"
 
 namespace varve::deepseek_v4 {
 
@@ -21,13 +23,14 @@ struct LayerConfig {
   bool hash_routed = false;  // experts by token id (tid2eid) instead of by score
 };
 
-struct Config {
-  int vocab_size = 0;
-  int hidden_size = 0;  // d
-  int n_layers = 0;     // the MTP block not counted
-  int n_heads = 0;      // query heads; K = V has one
-  int head_dim = 0;     // c, RoPE dims included
-  int rope_dim = 0;     // the last ones of head_dim; even
+inline constexpr std::string_view kModelType = "deepseek_v4";
+
+struct Config : DecoderConfig {  // n_layers: the MTP block not counted
+  Config() { model_type = kModelType; }
+
+  int n_heads = 0;   // query heads; K = V has one
+  int head_dim = 0;  // c, RoPE dims included
+  int rope_dim = 0;  // the last ones of head_dim; even
   int q_lora_rank = 0;
   int o_groups = 0;
   int o_lora_rank = 0;
@@ -45,23 +48,16 @@ struct Config {
   int hc_mult = 0;         // residual streams
   int hc_iters = 0;        // Sinkhorn iterations
   float hc_eps = 1e-6f;
-  float rms_eps = 1e-6f;
-  RopeConfig window_rope;    // SWA-only layers
-  RopeConfig compress_rope;  // CSA and HCA layers, their window rows included
-  int max_position = 0;      // tokens
-  int fp8_block_rows = 128;  // values that share one scale of an FP8 weight
-  int fp8_block_cols = 128;
-  bool tied_head = false;  // lm_head is the embedding
-  int bos_id = -1;         // -1: none
-  std::vector<int> eos_ids;
+  RopeConfig window_rope;           // SWA-only layers
+  RopeConfig compress_rope;         // CSA and HCA layers, their window rows included
   std::vector<LayerConfig> layers;  // n_layers
 
   CacheShape cache_shape() const;
 };
 
-/// Reads the text of a config.json. `file` names it in messages, each of which says which field,
-/// what was expected and what was found. Fields that varve would have to ignore to its user's harm
-/// (another model_type, attention biases, an unknown routing function) are refused.
-Result<Config> parse_config(const std::string& text, const std::string& file);
+/// Reads a parsed config.json. Messages say which field, what was expected and what was found.
+/// Fields that varve would have to ignore to its user's harm (another model_type, attention biases,
+/// an unknown routing function) are refused.
+Result<Config> parse_config(const JsonObject& root);
 
 }  // namespace varve::deepseek_v4

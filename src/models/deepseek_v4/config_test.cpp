@@ -40,8 +40,13 @@ json small() {
       "weight_block_size": [128, 128]}})");
 }
 
+Result<Config> parse(const std::string& text, const std::string& file) {
+  VARVE_TRY(const JsonObject root, JsonObject::parse(text, file));
+  return parse_config(root);
+}
+
 Config parsed(const json& config) {
-  auto result = parse_config(config.dump(), "config.json");
+  auto result = parse(config.dump(), "config.json");
   EXPECT_TRUE(result) << result.error().message;
   return result ? *result : Config{};
 }
@@ -118,7 +123,7 @@ TEST(DeepseekV4Config, Pro) {
 
 TEST(DeepseekV4Config, OtherModelsAreRefused) {
   for (const char* const name : {"deepseek-v3.2", "llama-3.1-8b", "qwen2.5-7b", "qwen3-8b"}) {
-    auto result = parse_config(published(name).dump(), name);
+    auto result = parse(published(name).dump(), name);
     ASSERT_FALSE(result) << name;
     EXPECT_NE(result.error().message.find("field `model_type`: expected one that runs"),
               std::string::npos)
@@ -576,7 +581,7 @@ TEST(DeepseekV4Config, EveryFlawIsASentence) {
   for (size_t i = 0; i < std::size(cases); ++i) {
     json c = small();
     cases[i].change(c);
-    auto result = parse_config(c.dump(), "dir/config.json");
+    auto result = parse(c.dump(), "dir/config.json");
     ASSERT_FALSE(result) << "case " << i << ": " << cases[i].fragment;
     const std::string& message = result.error().message;
     EXPECT_EQ(result.error().kind, ErrorKind::bad_input);
@@ -593,11 +598,11 @@ TEST(DeepseekV4Config, NoFieldOfAnyTypeCrashes) {
                                   "\"\"", "[]", "[0]", "{}", "[[[]]]"}) {
       json c = good;
       c[key] = json::parse(bad);
-      (void)parse_config(c.dump(), "f");
+      (void)parse(c.dump(), "f");
     }
   }
   const std::string text = good.dump();
-  for (size_t n = 0; n < text.size(); ++n) EXPECT_FALSE(parse_config(text.substr(0, n), "f"));
+  for (size_t n = 0; n < text.size(); ++n) EXPECT_FALSE(parse(text.substr(0, n), "f"));
 }
 
 }  // namespace

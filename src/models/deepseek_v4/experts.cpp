@@ -3,13 +3,10 @@
 #include <cmath>
 
 #include "models/deepseek_v4/runner.h"
+#include "models/row.h"
 
 namespace varve::deepseek_v4 {
 namespace {
-
-size_t at(int row, int width) {
-  return static_cast<size_t>(row) * static_cast<size_t>(width);
-}
 
 // sqrt(softplus(x)); softplus is linear above 20, as in the official code.
 float affinity(float x) {

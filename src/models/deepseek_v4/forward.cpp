@@ -6,21 +6,15 @@
 #include <cstring>
 
 #include "models/deepseek_v4/runner.h"
+#include "models/row.h"
 
 namespace varve::deepseek_v4 {
-namespace {
-
-size_t at(int row, int width) {
-  return static_cast<size_t>(row) * static_cast<size_t>(width);
-}
-
-}  // namespace
 
 ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exec,
                          const RunnerOptions& options)
-    : model_(model),
+    : DecoderRunner(model.config(), model.weights(), arena, exec),
+      model_(model),
       config_(model.config()),
-      exec_(exec),
       formats_(options.formats),
       scratch_(arena, model.config(), options),
       experts_(arena,
@@ -31,6 +25,7 @@ ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exe
                 .shared_width = config_.moe_dim * config_.n_shared_experts,
                 .swiglu_limit = config_.swiglu_limit},
                options.max_tokens) {
+  hidden_ = scratch_.y;
   int max_entries = 0;  // that one query attends to
   bool scores_entries = false;
   for (const LayerConfig& layer : config_.layers) {
@@ -41,13 +36,12 @@ ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exe
     max_entries = std::max(max_entries, picks ? std::min(config_.index_topk, entries) : entries);
   }
   // The most inputs that one call of linear() takes: streams, heads, or the pairs of experts.
-  const auto n = static_cast<size_t>(options.max_tokens);
-  const auto wide = [](int a, int b) { return static_cast<size_t>(a) * static_cast<size_t>(b); };
-  exec.lay_out(arena, std::max({n * wide(config_.hc_mult, config_.hidden_size),
-                                n * wide(config_.n_heads, config_.head_dim),
-                                n * wide(config_.o_groups, config_.o_lora_rank),
-                                n * static_cast<size_t>(config_.q_lora_rank), experts_.max_inputs(),
-                                wide(kMaxLogitRows, config_.hidden_size)}));
+  const int n = options.max_tokens;
+  exec.lay_out(arena,
+               std::max({at(n, config_.hc_mult * config_.hidden_size),
+                         at(n, config_.n_heads * config_.head_dim),
+                         at(n, config_.o_groups * config_.o_lora_rank), at(n, config_.q_lora_rank),
+                         experts_.max_inputs(), at(kMaxLogitRows, config_.hidden_size)}));
   attention_.lay_out(arena, exec.pool().n_threads(), config_.window + max_entries);
   indexer_.lay_out(arena, exec.pool().n_threads(), scores_entries ? config_.index_topk : 0,
                    options.max_tokens, config_.index_n_heads, config_.index_head_dim,
@@ -310,24 +304,7 @@ void ForwardPass::collapse(const Batch& batch) {
     op.hc_collapse(streams, pre, c.hc_mult, c.hidden_size, y);
     op.rms_norm(y, model_.weights().norm.data(), c.hidden_size, c.rms_eps, y);
   });
-  for (const Segment& segment : batch.segments) {
-    std::copy_n(s.y + at(segment.first + segment.n - 1, c.hidden_size), c.hidden_size,
-                segment.sequence->hidden());
-  }
-}
-
-void ForwardPass::logits_of_newest(const Sequence& sequence, float* out) {
-  const PartTimer timer(times_, Part::head);
-  exec_.linear(model_.weights().head, sequence.hidden(), 1, out);
-}
-
-void ForwardPass::logits(std::span<const int32_t> rows, float* out) {
-  const PartTimer timer(times_, Part::head);
-  const int d = config_.hidden_size;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::copy_n(scratch_.y + at(rows[i], d), d, scratch_.head_x + at(static_cast<int>(i), d));
-  }
-  exec_.linear(model_.weights().head, scratch_.head_x, static_cast<int>(rows.size()), out);
+  keep_newest(batch);
 }
 
 }  // namespace varve::deepseek_v4

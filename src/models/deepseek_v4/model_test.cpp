@@ -10,7 +10,7 @@ namespace {
 TEST(PartCosts, CountRowsAsAttentionReadsThem) {
   // varve-tiny: SWA, CSA, HCA, CSA; window 64, top 32, 4 heads of 128 (64 rotated), 2 index heads
   // of 128. Native rows: 200 bytes, index keys 68.
-  const auto model = load(std::string(VARVE_SOURCE_DIR) + "/models/varve-tiny");
+  const auto model = load_model(std::string(VARVE_SOURCE_DIR) + "/models/varve-tiny");
   ASSERT_TRUE(model) << model.error().message;
   std::map<std::string_view, PartCost> at;
   const PoolFormats native = PoolFormats::all(RowFormat::native);

@@ -6,6 +6,7 @@
 #include "attention/attention.h"
 #include "attention/compressor.h"
 #include "attention/indexer.h"
+#include "models/decoder_runner.h"
 #include "models/deepseek_v4/model.h"
 #include "models/experts.h"
 
@@ -40,17 +41,14 @@ struct Scratch {
   // angles of the batch's positions, window table and compress table
   float* cos[2];  // [n, rope_dim / 2]
   float* sin[2];
-  float* head_x;  // [kMaxLogitRows, d]
 };
 
-class ForwardPass final : public Runner {
+class ForwardPass final : public DecoderRunner {
  public:
   ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exec,
               const RunnerOptions& options);
 
   void forward(const Batch& batch) override;
-  void logits(std::span<const int32_t> rows, float* out) override;
-  void logits_of_newest(const Sequence& sequence, float* out) override;
 
  private:
   void embed(const Batch& batch);
@@ -66,7 +64,6 @@ class ForwardPass final : public Runner {
 
   const DeepseekV4& model_;
   const Config& config_;
-  Exec& exec_;
   const PoolFormats formats_;
   Scratch scratch_;
   ExpertRunner experts_;

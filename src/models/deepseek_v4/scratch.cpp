@@ -1,23 +1,17 @@
 #include <algorithm>
 
 #include "models/deepseek_v4/runner.h"
+#include "models/row.h"
 
 namespace varve::deepseek_v4 {
-namespace {
-
-size_t product(int a, int b) {
-  return static_cast<size_t>(a) * static_cast<size_t>(b);
-}
-
-}  // namespace
 
 Scratch::Scratch(ArenaBuilder& arena, const Config& c, const RunnerOptions& options) {
   const int n = options.max_tokens;
   const auto floats = [&](int rows, int width) {
-    return arena.take<float>("scratch", product(rows, width));
+    return arena.take<float>("scratch", at(rows, width));
   };
   const auto ints = [&](int rows, int width) {
-    return arena.take<int32_t>("scratch", product(rows, width));
+    return arena.take<int32_t>("scratch", at(rows, width));
   };
   const bool any_compressed = std::any_of(c.layers.begin(), c.layers.end(), [](const auto& l) {
     return l.attention != LayerKind::swa;
@@ -52,7 +46,6 @@ Scratch::Scratch(ArenaBuilder& arena, const Config& c, const RunnerOptions& opti
     cos[table] = floats(n, c.rope_dim / 2);
     sin[table] = floats(n, c.rope_dim / 2);
   }
-  head_x = floats(kMaxLogitRows, c.hidden_size);
 }
 
 }  // namespace varve::deepseek_v4

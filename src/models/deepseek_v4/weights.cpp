@@ -155,14 +155,11 @@ Result<Weights> load_weights(const Checkpoint& checkpoint, const Config& config)
   const WeightLoader tensors(checkpoint, config.fp8_block_rows, config.fp8_block_cols);
   const int d = config.hidden_size;
   const int hc = config.hc_mult;
-  Weights out;
-  VARVE_TRY(out.embed, tensors.linear({"embed", "model.embed_tokens"}, config.vocab_size, d));
-  if (config.tied_head) {
-    out.head = out.embed;
-  } else {
-    VARVE_TRY(out.head, tensors.linear({"head", "lm_head"}, config.vocab_size, d));
-  }
-  VARVE_TRY(out.norm, tensors.vector({"norm.weight", "model.norm.weight"}, {d}));
+  VARVE_TRY(DecoderWeights ends, load_decoder(tensors, config,
+                                              {.embed = {"embed", "model.embed_tokens"},
+                                               .norm = {"norm.weight", "model.norm.weight"},
+                                               .head = {"head", "lm_head"}}));
+  Weights out{std::move(ends), {}, {}};
   const Loader root{tensors, config, "", "model."};
   VARVE_TRY(out.head_hc.fn, tensors.bare(root.names("hc_head_fn", "hc_head.hc_fn"), hc, hc * d));
   VARVE_TRY(out.head_hc.base, tensors.vector(root.names("hc_head_base", "hc_head.hc_base"), {hc}));

@@ -6,8 +6,8 @@
 
 #include "base/result.h"
 #include "formats/safetensors.h"
+#include "models/decoder.h"
 #include "models/deepseek_v4/config.h"
-#include "models/experts.h"
 #include "tensor/weight.h"
 
 namespace varve::deepseek_v4 {
@@ -50,11 +50,8 @@ struct LayerWeights {
   std::vector<ExpertWeights> experts;  // n_experts, then the shared one if there is one
 };
 
-struct Weights {
-  Weight embed;  // [vocab, d]
-  Weight head;   // [vocab, d]
+struct Weights : DecoderWeights {
   HyperConnection head_hc;
-  std::vector<float> norm;  // [d]
   std::vector<LayerWeights> layers;
 };
 

@@ -4,36 +4,25 @@
 #include <cmath>
 
 #include "models/llama/runner.h"
+#include "models/row.h"
 
 namespace varve::llama {
-namespace {
-
-size_t at(int row, int width) {
-  return static_cast<size_t>(row) * static_cast<size_t>(width);
-}
-
-}  // namespace
 
 ForwardPass::ForwardPass(const Llama& model, ArenaBuilder& arena, Exec& exec,
                          const RunnerOptions& options)
-    : model_(model), config_(model.config()), exec_(exec) {
+    : SingleStreamRunner(model.config(), model.weights(), model.config().rope,
+                         model.config().mlp_dim, arena, exec, options.max_tokens),
+      model_(model),
+      config_(model.config()) {
   const Config& c = config_;
   const int n = options.max_tokens;
   const auto floats = [&](int rows, int width) {
     return arena.take<float>("scratch", at(rows, width));
   };
   const int q_dim = c.n_heads * c.head_dim;
-  stream_ = floats(n, c.hidden_size);
-  x_ = floats(n, c.hidden_size);
-  y_ = floats(n, c.hidden_size);
   q_ = floats(n, q_dim);
   k_ = floats(n, c.n_kv_heads * c.head_dim);
   v_ = floats(n, c.n_kv_heads * c.head_dim);
-  gate_ = floats(n, c.mlp_dim);
-  up_ = floats(n, c.mlp_dim);
-  cos_ = floats(n, c.head_dim / 2);
-  sin_ = floats(n, c.head_dim / 2);
-  head_x_ = floats(kMaxLogitRows, c.hidden_size);
   exec.lay_out(arena, std::max({at(n, c.hidden_size), at(n, q_dim), at(n, c.mlp_dim),
                                 at(kMaxLogitRows, c.hidden_size)}));
   attention_.lay_out(arena, exec.pool().n_threads(), c.n_heads, c.n_kv_heads, c.head_dim,
@@ -45,35 +34,15 @@ void ForwardPass::forward(const Batch& batch) {
   embed(batch);
   for (int l = 0; l < config_.n_layers; ++l) {
     const LayerWeights& w = model_.weights().layers[static_cast<size_t>(l)];
-    norm(n, w.attn_norm, x_);
+    norm(n, w.attn_norm);
     attention(batch, l);  // y = attention(norm(stream))
     add(n);               // stream += y
-    norm(n, w.ffn_norm, x_);
-    mlp(n, l);
+    norm(n, w.ffn_norm);
+    mlp(n, w.mlp, w.mlp_bias);
     add(n);
     if (batch.probe) batch.probe->floats("hidden", l, stream_, n, config_.hidden_size);
   }
-  norm(n, model_.weights().norm, x_);
-  for (const Segment& segment : batch.segments) {
-    std::copy_n(x_ + at(segment.first + segment.n - 1, config_.hidden_size), config_.hidden_size,
-                segment.sequence->hidden());
-  }
-}
-
-void ForwardPass::embed(const Batch& batch) {
-  const PartTimer timer(times_, Part::embed);
-  const int d = config_.hidden_size;
-  exec_.parallel(static_cast<int>(batch.ids.size()), [&](int t, int) {
-    decode_row(model_.weights().embed, batch.ids[static_cast<size_t>(t)],
-               {stream_ + at(t, d), static_cast<size_t>(d)});
-  });
-  const int half = config_.head_dim / 2;
-  for (const Segment& segment : batch.segments) {
-    exec_.parallel(segment.n, [&](int t, int) {
-      const size_t row = at(segment.first + t, half);
-      config_.rope.angles(segment.start + t, cos_ + row, sin_ + row);
-    });
-  }
+  finish(batch);
 }
 
 void ForwardPass::attention(const Batch& batch, int l) {
@@ -131,56 +100,6 @@ void ForwardPass::attention(const Batch& batch, int l) {
   if (w.bo.empty()) return;
   exec_.parallel(
       n, [&](int t, int) { op.add(y_ + at(t, c.hidden_size), w.bo.data(), c.hidden_size); });
-}
-
-void ForwardPass::mlp(int n, int l) {
-  const PartTimer timer(times_, Part::mlp);
-  const Config& c = config_;
-  const LayerWeights& w = model_.weights().layers[static_cast<size_t>(l)];
-  const Kernels& op = exec_.ops();
-  const auto d = static_cast<size_t>(c.hidden_size), width = static_cast<size_t>(c.mlp_dim);
-  const std::array<LinearJob, 2> jobs = {LinearJob{&w.gate, x_, d, n, gate_, width},
-                                         LinearJob{&w.up, x_, d, n, up_, width}};
-  exec_.linear(jobs);
-  exec_.parallel(n, [&](int t, int) {
-    float* const gate = gate_ + at(t, c.mlp_dim);
-    float* const up = up_ + at(t, c.mlp_dim);
-    if (!w.gate_bias.empty()) op.add(gate, w.gate_bias.data(), c.mlp_dim);
-    if (!w.up_bias.empty()) op.add(up, w.up_bias.data(), c.mlp_dim);
-    op.swiglu(gate, up, c.mlp_dim, 0, 1, gate);
-  });
-  exec_.linear(w.down, gate_, n, y_);
-  if (w.down_bias.empty()) return;
-  exec_.parallel(
-      n, [&](int t, int) { op.add(y_ + at(t, c.hidden_size), w.down_bias.data(), c.hidden_size); });
-}
-
-void ForwardPass::add(int n) {
-  const PartTimer timer(times_, Part::mlp);
-  const int d = config_.hidden_size;
-  exec_.parallel(n, [&](int t, int) { exec_.ops().add(stream_ + at(t, d), y_ + at(t, d), d); });
-}
-
-void ForwardPass::norm(int n, const std::vector<float>& weight, float* out) {
-  const PartTimer timer(times_, Part::mlp);
-  const int d = config_.hidden_size;
-  exec_.parallel(n, [&](int t, int) {
-    exec_.ops().rms_norm(stream_ + at(t, d), weight.data(), d, config_.rms_eps, out + at(t, d));
-  });
-}
-
-void ForwardPass::logits_of_newest(const Sequence& sequence, float* out) {
-  const PartTimer timer(times_, Part::head);
-  exec_.linear(model_.weights().head, sequence.hidden(), 1, out);
-}
-
-void ForwardPass::logits(std::span<const int32_t> rows, float* out) {
-  const PartTimer timer(times_, Part::head);
-  const int d = config_.hidden_size;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::copy_n(x_ + at(rows[i], d), d, head_x_ + at(static_cast<int>(i), d));
-  }
-  exec_.linear(model_.weights().head, head_x_, static_cast<int>(rows.size()), out);
 }
 
 }  // namespace varve::llama

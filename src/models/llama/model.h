@@ -3,55 +3,28 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "models/decoder.h"
 #include "models/llama/config.h"
 #include "models/llama/weights.h"
-#include "models/model.h"
 
 namespace varve::llama {
 
-class Llama final : public Model {
+class Llama final : public Decoder<Config, Weights> {
  public:
-  Llama(Config config, Checkpoint checkpoint, Weights weights)
-      : config_(std::move(config)),
-        checkpoint_(std::move(checkpoint)),
-        weights_(std::move(weights)) {}
+  using Decoder::Decoder;
 
-  std::string_view family() const override { return config_.model_type; }
-  int vocab_size() const override { return config_.vocab_size; }
-  int max_position() const override { return config_.max_position; }
-  int bos_id() const override { return config_.bos_id; }
-  std::span<const int> eos_ids() const override { return config_.eos_ids; }
-  CacheShape cache_shape() const override { return config_.cache_shape(); }
-  const Checkpoint& checkpoint() const override { return checkpoint_; }
-  Result<void> copy_weights(const std::function<void(size_t)>& progress) override {
-    return checkpoint_.replace_by_copy(progress);
-  }
   size_t vector_bytes() const override;
-  size_t decode_weight_bytes() const override;
-  size_t decode_weight_macs() const override;
-  std::vector<PartCost> prefill_costs(const PoolFormats& formats, int depth, int n_tokens,
-                                      int chunk_tokens) const override;
   std::unique_ptr<Runner> bind(ArenaBuilder& arena, Exec& exec,
                                const RunnerOptions& options) const override;
 
-  const Config& config() const { return config_; }
-  const Weights& weights() const { return weights_; }
-
  private:
-  /// Calls visit(weight) for every matrix that a token meets, the embedding left out.
-  template <class Visit>
-  void visit_weights(Visit visit) const;
-
-  Config config_;
-  Checkpoint checkpoint_;
-  Weights weights_;
+  void visit_weights(const WeightVisitor& visit) const override;
+  std::vector<PartCost> row_costs(const PoolFormats& formats, int begin, int end) const override;
 };
 
-/// A config.json whose sizes run here.
-Result<Config> load_config(const std::string& file);
-
-/// `path`: a directory with config.json and the weights.
-Result<std::unique_ptr<Llama>> load(const std::string& path);
+/// Refuses sizes that do not run here; `file` names the config in the message.
+Result<void> check_limits(const Config& config, const std::string& file);
 
 }  // namespace varve::llama

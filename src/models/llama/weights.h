@@ -5,6 +5,7 @@
 
 #include "base/result.h"
 #include "formats/safetensors.h"
+#include "models/decoder.h"
 #include "models/llama/config.h"
 #include "tensor/weight.h"
 
@@ -19,16 +20,12 @@ struct LayerWeights {
   // Empty where the family has none.
   std::vector<float> bq, bk, bv, bo;
   std::vector<float> q_norm, k_norm;  // [head_dim]
-  Weight gate, up;                    // [mlp_dim, d]
-  Weight down;                        // [d, mlp_dim]
-  std::vector<float> gate_bias, up_bias, down_bias;
+  ExpertWeights mlp;                  // [mlp_dim]
+  MlpBiases mlp_bias;
 };
 
-struct Weights {
-  Weight embed;  // [vocab_size, d]
+struct Weights : DecoderWeights {
   std::vector<LayerWeights> layers;
-  std::vector<float> norm;  // [d]
-  Weight head;              // [vocab_size, d]; the embedding where they are tied
 };
 
 /// Errors name the tensor, what was expected and what was found.

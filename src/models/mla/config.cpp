@@ -1,25 +1,12 @@
 #include "models/mla/config.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "models/config_fields.h"
 
 namespace varve::mla {
 namespace {
-
-// Bounds that no model comes near and within which no product of two sizes leaves an int.
-constexpr int64_t kMaxWidth = 1 << 20;
-constexpr int64_t kMaxProduct = 1 << 29;
-constexpr int64_t kMaxTokens = 1 << 30;
-constexpr int64_t kMaxLayers = 4096;
-
-constexpr std::array<std::string_view, 3> kTypes = {"deepseek_v2", "deepseek_v3", "deepseek_v32"};
-
-int to_int(int64_t n) {
-  return static_cast<int>(n);
-}
 
 // 0.1 mscale ln(factor) + 1, as YaRN has it.
 double yarn_amplitude(double factor, double mscale) {
@@ -31,54 +18,25 @@ class ConfigReader {
   explicit ConfigReader(const JsonObject& root) : root_(root) {}
 
   Result<Config> read() {
-    VARVE_TRY(c_.model_type, root_.string("model_type"));
-    if (!is_known(c_.model_type)) return root_.wrong("model_type", kKnownTypes);
-    VARVE_CHECKED(read_sizes());
+    VARVE_CHECKED(read_decoder_fields(root_, kModelTypes, c_));
+    VARVE_CHECKED(read_int(root_, "intermediate_size", c_.mlp_dim));
     VARVE_CHECKED(read_attention());
     VARVE_CHECKED(read_experts());
     VARVE_CHECKED(read_router());
     VARVE_CHECKED(read_rope());
-    VARVE_CHECKED(read_special_ids(root_, c_.vocab_size, c_.bos_id, c_.eos_ids));
-    VARVE_CHECKED(read_fp8_blocks(root_, c_.fp8_block_rows, c_.fp8_block_cols));
     return std::move(c_);
   }
 
  private:
-  Result<void> size(int& out, std::string_view key, int64_t max = kMaxWidth,
-                    int64_t min = 1) const {
-    VARVE_TRY(const int64_t n, root_.integer(key, {min, max}));
-    out = to_int(n);
-    return {};
-  }
-  Result<void> size_or(int& out, std::string_view key, int missing, int64_t max = kMaxWidth) const {
-    VARVE_TRY(const int64_t n, root_.integer_or(key, missing, {0, max}));
-    out = to_int(n);
-    return {};
-  }
-
-  Result<void> read_sizes() {
-    VARVE_CHECKED(size(c_.vocab_size, "vocab_size", 1 << 24));
-    VARVE_CHECKED(size(c_.hidden_size, "hidden_size"));
-    VARVE_CHECKED(size(c_.n_layers, "num_hidden_layers", kMaxLayers));
-    VARVE_CHECKED(size(c_.mlp_dim, "intermediate_size"));
-    VARVE_CHECKED(size(c_.max_position, "max_position_embeddings", kMaxTokens));
-    VARVE_TRY(const double eps, root_.number_or("rms_norm_eps", 1e-6, {0, 1}));
-    c_.rms_eps = static_cast<float>(eps);
-    VARVE_TRY(const std::string act, root_.string_or("hidden_act", "silu"));
-    if (act != "silu") return root_.wrong("hidden_act", "\"silu\"");
+  Result<void> read_attention() {
     VARVE_TRY(const bool bias, root_.boolean_or("attention_bias", false));
     if (bias) return root_.wrong("attention_bias", "false");
-    VARVE_TRY(c_.tied_head, root_.boolean_or("tie_word_embeddings", false));
-    return {};
-  }
-
-  Result<void> read_attention() {
-    VARVE_CHECKED(size(c_.n_heads, "num_attention_heads"));
-    VARVE_CHECKED(size_or(c_.q_lora_rank, "q_lora_rank", 0));
-    VARVE_CHECKED(size(c_.kv_lora_rank, "kv_lora_rank"));
-    VARVE_CHECKED(size(c_.nope_dim, "qk_nope_head_dim"));
-    VARVE_CHECKED(size(c_.rope_dim, "qk_rope_head_dim"));
-    VARVE_CHECKED(size(c_.v_dim, "v_head_dim"));
+    VARVE_CHECKED(read_int(root_, "num_attention_heads", c_.n_heads));
+    VARVE_CHECKED(read_int_or(root_, "q_lora_rank", c_.q_lora_rank, 0, {0, kMaxWidth}));
+    VARVE_CHECKED(read_int(root_, "kv_lora_rank", c_.kv_lora_rank));
+    VARVE_CHECKED(read_int(root_, "qk_nope_head_dim", c_.nope_dim));
+    VARVE_CHECKED(read_int(root_, "qk_rope_head_dim", c_.rope_dim));
+    VARVE_CHECKED(read_int(root_, "v_head_dim", c_.v_dim));
     if (c_.rope_dim % 2 != 0) return root_.wrong("qk_rope_head_dim", "an even number");
     const int64_t widest = std::max({c_.qk_dim(), c_.latent_dim(), c_.nope_dim + c_.v_dim});
     if (c_.n_heads * widest > kMaxProduct) {
@@ -86,9 +44,9 @@ class ConfigReader {
     }
     if (c_.model_type != "deepseek_v32") return {};
     if (c_.q_lora_rank == 0) return root_.wrong("q_lora_rank", "a number: the indexer reads it");
-    VARVE_CHECKED(size(c_.index_n_heads, "index_n_heads"));
-    VARVE_CHECKED(size(c_.index_head_dim, "index_head_dim"));
-    VARVE_CHECKED(size(c_.index_topk, "index_topk"));
+    VARVE_CHECKED(read_int(root_, "index_n_heads", c_.index_n_heads));
+    VARVE_CHECKED(read_int(root_, "index_head_dim", c_.index_head_dim));
+    VARVE_CHECKED(read_int(root_, "index_topk", c_.index_topk));
     if (c_.index_head_dim < c_.rope_dim) {
       return root_.wrong("index_head_dim",
                          fmt::format("at least qk_rope_head_dim, {}", c_.rope_dim));
@@ -100,18 +58,19 @@ class ConfigReader {
   }
 
   Result<void> read_experts() {
-    VARVE_CHECKED(size_or(c_.n_experts, "n_routed_experts", 0, 1 << 16));
+    VARVE_CHECKED(read_int_or(root_, "n_routed_experts", c_.n_experts, 0, {0, 1 << 16}));
     c_.n_dense_layers = c_.n_layers;
     if (c_.n_experts == 0) return {};
-    VARVE_CHECKED(size(c_.n_experts_used, "num_experts_per_tok", c_.n_experts));
-    VARVE_CHECKED(size(c_.moe_dim, "moe_intermediate_size"));
-    VARVE_CHECKED(size_or(c_.n_shared_experts, "n_shared_experts", 0, 1024));
+    VARVE_CHECKED(read_int(root_, "num_experts_per_tok", c_.n_experts_used, {1, c_.n_experts}));
+    VARVE_CHECKED(read_int(root_, "moe_intermediate_size", c_.moe_dim));
+    VARVE_CHECKED(read_int_or(root_, "n_shared_experts", c_.n_shared_experts, 0, {0, 1024}));
     if (int64_t{c_.moe_dim} * std::max(1, c_.n_shared_experts) > kMaxProduct) {
       return root_.wrong("n_shared_experts",
                          fmt::format("at most {} / moe_intermediate_size", kMaxProduct));
     }
-    VARVE_TRY(const int64_t dense, root_.integer_or("first_k_dense_replace", 0, {0, kMaxLayers}));
-    c_.n_dense_layers = std::min(c_.n_layers, to_int(dense));
+    VARVE_CHECKED(
+        read_int_or(root_, "first_k_dense_replace", c_.n_dense_layers, 0, {0, kMaxLayers}));
+    c_.n_dense_layers = std::min(c_.n_layers, c_.n_dense_layers);
     VARVE_TRY(const int64_t every, root_.integer_or("moe_layer_freq", 1));
     if (every != 1) return root_.wrong("moe_layer_freq", "1");
     return {};
@@ -140,8 +99,8 @@ class ConfigReader {
     VARVE_TRY(const double scale, root_.number_or("routed_scaling_factor", 1, {0, 1e6}));
     r.scale = static_cast<float>(scale);
     if (!groups) return {};
-    VARVE_CHECKED(size(r.n_groups, "n_group", std::min(c_.n_experts, kMaxGroups)));
-    VARVE_CHECKED(size(r.n_groups_used, "topk_group", r.n_groups));
+    VARVE_CHECKED(read_int(root_, "n_group", r.n_groups, {1, std::min(c_.n_experts, kMaxGroups)}));
+    VARVE_CHECKED(read_int(root_, "topk_group", r.n_groups_used, {1, r.n_groups}));
     if (c_.n_experts % r.n_groups != 0) {
       return root_.wrong("n_group", fmt::format("a divisor of n_routed_experts, {}", c_.n_experts));
     }
@@ -155,39 +114,25 @@ class ConfigReader {
   }
 
   Result<void> read_rope() {
-    const std::string_view key = root_.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-    double theta = 10000;
-    VARVE_TRY(theta, root_.number_or("rope_theta", theta, {1, 1e12, true}));
     VARVE_TRY(const bool interleaved, root_.boolean_or("rope_interleave", true));
     if (!interleaved) return root_.wrong("rope_interleave", "true");
+    VARVE_TRY(const RopeFields fields, read_rope_fields(root_));
     const double scale = 1 / std::sqrt(static_cast<double>(c_.qk_dim()));
     c_.softmax_scale = static_cast<float>(scale);
-    c_.rope = Rope(c_.rope_dim, theta, YarnScaling{});
-    if (!root_.has(key)) return {};
-    VARVE_TRY(const JsonObject scaling, root_.object(key));
-    VARVE_TRY(theta, scaling.number_or("rope_theta", theta, {1, 1e12, true}));
-    const std::string_view type_key = scaling.has("rope_type") ? "rope_type" : "type";
-    VARVE_TRY(const std::string type, scaling.string_or(type_key, "default"));
-    if (type != "default" && type != "yarn") {
-      return scaling.wrong(type_key, "a RoPE that runs: default, yarn");
+    c_.rope = Rope(c_.rope_dim, fields.theta, YarnScaling{});
+    if (fields.type == "default") return {};
+    const JsonObject& scaling = *fields.scaling;
+    if (fields.type != "yarn") {
+      return scaling.wrong(fields.type_key, "a RoPE that runs: default, yarn");
     }
-    YarnScaling yarn;
-    double amplitude = 1;
-    if (type == "yarn") {
-      VARVE_TRY(yarn.factor, scaling.number("factor", {1, 1e6}));
-      VARVE_TRY(yarn.beta_fast, scaling.number_or("beta_fast", 32, {0, 1e6, true}));
-      VARVE_TRY(yarn.beta_slow, scaling.number_or("beta_slow", 1, {0, 1e6, true}));
-      VARVE_TRY(const int64_t original,
-                scaling.integer("original_max_position_embeddings", {1, kMaxTokens}));
-      yarn.original_max_position = to_int(original);
-      VARVE_TRY(const double mscale, scaling.number_or("mscale", 1, {0, 1e3}));
-      VARVE_TRY(const double all_dim, scaling.number_or("mscale_all_dim", 0, {0, 1e3}));
-      // Cosines carry what the softmax's scale does not.
-      amplitude = yarn_amplitude(yarn.factor, mscale) / yarn_amplitude(yarn.factor, all_dim);
-      const double of_scale = yarn_amplitude(yarn.factor, all_dim);
-      c_.softmax_scale = static_cast<float>(scale * of_scale * of_scale);
-    }
-    c_.rope = Rope(c_.rope_dim, theta, yarn);
+    VARVE_TRY(const YarnScaling yarn, read_yarn(scaling));
+    VARVE_TRY(const double mscale, scaling.number_or("mscale", 1, {0, 1e3}));
+    VARVE_TRY(const double all_dim, scaling.number_or("mscale_all_dim", 0, {0, 1e3}));
+    // Cosines carry what the softmax's scale does not.
+    const double of_scale = yarn_amplitude(yarn.factor, all_dim);
+    const double amplitude = yarn_amplitude(yarn.factor, mscale) / of_scale;
+    c_.softmax_scale = static_cast<float>(scale * of_scale * of_scale);
+    c_.rope = Rope(c_.rope_dim, fields.theta, yarn);
     c_.rope.set_amplitude(static_cast<float>(amplitude));
     return {};
   }
@@ -197,10 +142,6 @@ class ConfigReader {
 };
 
 }  // namespace
-
-bool is_known(std::string_view model_type) {
-  return std::find(kTypes.begin(), kTypes.end(), model_type) != kTypes.end();
-}
 
 Result<Config> parse_config(const JsonObject& root) {
   return ConfigReader(root).read();

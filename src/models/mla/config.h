@@ -2,13 +2,14 @@
 // and in V3.2 the Lightning Indexer over every token (DSA).
 #pragma once
 
-#include <string>
-#include <vector>
+#include <array>
+#include <string_view>
 
 #include "attention/rope.h"
 #include "base/result.h"
 #include "formats/json_reader.h"
 #include "kvcache/shape.h"
+#include "models/decoder_config.h"
 
 namespace varve::mla {
 
@@ -26,11 +27,7 @@ struct RouterConfig {
   float scale = 1;            // of the weights
 };
 
-struct Config {
-  std::string model_type;
-  int vocab_size = 0;
-  int hidden_size = 0;  // d
-  int n_layers = 0;
+struct Config : DecoderConfig {
   int n_heads = 0;
   int q_lora_rank = 0;  // 0: queries come from the hidden state itself
   int kv_lora_rank = 0;
@@ -47,15 +44,8 @@ struct Config {
   int index_n_heads = 0;  // 0: no indexer
   int index_head_dim = 0;
   int index_topk = 0;
-  float rms_eps = 1e-6f;
   float softmax_scale = 1;
-  bool tied_head = false;
   Rope rope;
-  int max_position = 0;  // tokens
-  int fp8_block_rows = 128;
-  int fp8_block_cols = 128;
-  int bos_id = -1;  // -1: none
-  std::vector<int> eos_ids;
 
   int qk_dim() const { return nope_dim + rope_dim; }
   /// Values of a cached row: the latent, then the rotated key that all heads share.
@@ -63,9 +53,8 @@ struct Config {
   CacheShape cache_shape() const;
 };
 
-/// Whether a `model_type` is one of these.
-bool is_known(std::string_view model_type);
-inline constexpr std::string_view kKnownTypes = "deepseek_v2, deepseek_v3, deepseek_v32";
+inline constexpr std::array<std::string_view, 3> kModelTypes = {"deepseek_v2", "deepseek_v3",
+                                                                "deepseek_v32"};
 
 /// As llama::parse_config.
 Result<Config> parse_config(const JsonObject& root);

@@ -6,16 +6,13 @@
 #include <limits>
 
 #include "models/mla/runner.h"
+#include "models/row.h"
 
 namespace varve::mla {
 namespace {
 
 constexpr float kLayerNormEps = 1e-6f;  // of index keys
 constexpr float kLeastWeightSum = 1e-20f;
-
-size_t at(int row, int width) {
-  return static_cast<size_t>(row) * static_cast<size_t>(width);
-}
 
 void layer_norm(float* x, const std::vector<float>& weight, const std::vector<float>& bias) {
   const auto n = static_cast<float>(weight.size());
@@ -56,9 +53,11 @@ void mask_groups(const RouterConfig& router, const float* score, const float* bi
 
 ForwardPass::ForwardPass(const Mla& model, ArenaBuilder& arena, Exec& exec,
                          const RunnerOptions& options)
-    : model_(model),
+    : SingleStreamRunner(model.config(), model.weights(), model.config().rope,
+                         model.config().n_dense_layers > 0 ? model.config().mlp_dim : 0, arena,
+                         exec, options.max_tokens),
+      model_(model),
       config_(model.config()),
-      exec_(exec),
       formats_(options.formats),
       sinks_(static_cast<size_t>(config_.n_heads), -std::numeric_limits<float>::infinity()),
       experts_(arena,
@@ -74,9 +73,6 @@ ForwardPass::ForwardPass(const Mla& model, ArenaBuilder& arena, Exec& exec,
     return arena.take<float>("scratch", at(rows, width));
   };
   const bool indexed = c.index_n_heads > 0;
-  stream_ = floats(n, c.hidden_size);
-  x_ = floats(n, c.hidden_size);
-  y_ = floats(n, c.hidden_size);
   qr_ = floats(n, c.q_lora_rank);
   q_ = floats(n, c.n_heads * c.qk_dim());
   latent_ = floats(n, c.latent_dim());
@@ -87,13 +83,8 @@ ForwardPass::ForwardPass(const Mla& model, ArenaBuilder& arena, Exec& exec,
   index_weights_ = floats(n, c.index_n_heads);
   picks_ = arena.take<int32_t>("scratch", at(n, c.index_topk));
   counts_ = arena.take<int32_t>("scratch", indexed ? static_cast<size_t>(n) : 0);
-  gate_ = floats(n, c.n_dense_layers > 0 ? c.mlp_dim : 0);
-  up_ = floats(n, c.n_dense_layers > 0 ? c.mlp_dim : 0);
   router_ = floats(n, c.n_experts);
   masked_ = floats(n, c.router.n_groups_used < c.router.n_groups ? c.n_experts : 0);
-  cos_ = floats(n, c.rope_dim / 2);
-  sin_ = floats(n, c.rope_dim / 2);
-  head_x_ = floats(kMaxLogitRows, c.hidden_size);
   exec.lay_out(arena, std::max({at(n, c.hidden_size), at(n, c.n_heads * c.nope_dim),
                                 at(n, c.n_heads * c.kv_lora_rank), at(n, c.n_heads * c.v_dim),
                                 at(n, c.q_lora_rank), at(n, c.mlp_dim), experts_.max_inputs(),
@@ -110,12 +101,12 @@ void ForwardPass::forward(const Batch& batch) {
   embed(batch);
   for (int l = 0; l < config_.n_layers; ++l) {
     const LayerWeights& w = model_.weights().layers[static_cast<size_t>(l)];
-    norm(n, w.attn_norm, x_);
+    norm(n, w.attn_norm);
     attention(batch, l);  // y = attention(norm(stream))
     add(n);               // stream += y
-    norm(n, w.ffn_norm, x_);
+    norm(n, w.ffn_norm);
     if (l < config_.n_dense_layers) {
-      dense(n, l);
+      mlp(n, w.dense);
     } else {
       const PartTimer timer(times_, Part::experts);
       route(n, l);
@@ -124,27 +115,7 @@ void ForwardPass::forward(const Batch& batch) {
     add(n);
     if (batch.probe) batch.probe->floats("hidden", l, stream_, n, config_.hidden_size);
   }
-  norm(n, model_.weights().norm, x_);
-  for (const Segment& segment : batch.segments) {
-    std::copy_n(x_ + at(segment.first + segment.n - 1, config_.hidden_size), config_.hidden_size,
-                segment.sequence->hidden());
-  }
-}
-
-void ForwardPass::embed(const Batch& batch) {
-  const PartTimer timer(times_, Part::embed);
-  const int d = config_.hidden_size;
-  exec_.parallel(static_cast<int>(batch.ids.size()), [&](int t, int) {
-    decode_row(model_.weights().embed, batch.ids[static_cast<size_t>(t)],
-               {stream_ + at(t, d), static_cast<size_t>(d)});
-  });
-  const int half = config_.rope_dim / 2;
-  for (const Segment& segment : batch.segments) {
-    exec_.parallel(segment.n, [&](int t, int) {
-      const size_t row = at(segment.first + t, half);
-      config_.rope.angles(segment.start + t, cos_ + row, sin_ + row);
-    });
-  }
+  finish(batch);
 }
 
 // y[t, h] = heads[h] x[t, h], x_dim and y_dim floats from head to head.
@@ -284,21 +255,6 @@ void ForwardPass::pick(const Batch& batch, int l) {
   }
 }
 
-void ForwardPass::dense(int n, int l) {
-  const PartTimer timer(times_, Part::mlp);
-  const Config& c = config_;
-  const ExpertWeights& w = model_.weights().layers[static_cast<size_t>(l)].dense;
-  const auto d = static_cast<size_t>(c.hidden_size), width = static_cast<size_t>(c.mlp_dim);
-  const std::array<LinearJob, 2> jobs = {LinearJob{&w.gate, x_, d, n, gate_, width},
-                                         LinearJob{&w.up, x_, d, n, up_, width}};
-  exec_.linear(jobs);
-  exec_.parallel(n, [&](int t, int) {
-    float* const gate = gate_ + at(t, c.mlp_dim);
-    exec_.ops().swiglu(gate, up_ + at(t, c.mlp_dim), c.mlp_dim, 0, 1, gate);
-  });
-  exec_.linear(w.down, gate_, n, y_);
-}
-
 void ForwardPass::route(int n, int l) {
   const Config& c = config_;
   const RouterConfig& r = c.router;
@@ -333,34 +289,6 @@ void ForwardPass::route(int n, int l) {
       weight[i] = (r.norm_weights ? score[chosen[i]] / sum : score[chosen[i]]) * r.scale;
     }
   });
-}
-
-void ForwardPass::add(int n) {
-  const PartTimer timer(times_, Part::mlp);
-  const int d = config_.hidden_size;
-  exec_.parallel(n, [&](int t, int) { exec_.ops().add(stream_ + at(t, d), y_ + at(t, d), d); });
-}
-
-void ForwardPass::norm(int n, const std::vector<float>& weight, float* out) {
-  const PartTimer timer(times_, Part::mlp);
-  const int d = config_.hidden_size;
-  exec_.parallel(n, [&](int t, int) {
-    exec_.ops().rms_norm(stream_ + at(t, d), weight.data(), d, config_.rms_eps, out + at(t, d));
-  });
-}
-
-void ForwardPass::logits_of_newest(const Sequence& sequence, float* out) {
-  const PartTimer timer(times_, Part::head);
-  exec_.linear(model_.weights().head, sequence.hidden(), 1, out);
-}
-
-void ForwardPass::logits(std::span<const int32_t> rows, float* out) {
-  const PartTimer timer(times_, Part::head);
-  const int d = config_.hidden_size;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::copy_n(x_ + at(rows[i], d), d, head_x_ + at(static_cast<int>(i), d));
-  }
-  exec_.linear(model_.weights().head, head_x_, static_cast<int>(rows.size()), out);
 }
 
 }  // namespace varve::mla

@@ -9,16 +9,8 @@ namespace varve::mla {
 namespace {
 
 struct Loader {
-  const WeightLoader& tensors;
+  const LayerTensors tensors;
   const Config& config;
-  std::string prefix;  // "model.layers.3."
-
-  Result<Weight> linear(const std::string& name, int n_rows, int n_cols) const {
-    return tensors.linear({prefix + name}, n_rows, n_cols);
-  }
-  Result<std::vector<float>> vector(const std::string& name, int n) const {
-    return tensors.vector({prefix + name}, {n});
-  }
 
   // Rows of kv_b are, head by head, nope_dim of keys and v_dim of values.
   void absorb(const Weight& kv_b, LayerWeights& out) const {
@@ -57,65 +49,59 @@ struct Loader {
     const Config& c = config;
     const int d = c.hidden_size, q_dim = c.n_heads * c.qk_dim();
     if (c.q_lora_rank == 0) {
-      VARVE_TRY(out.wq, linear("self_attn.q_proj", q_dim, d));
+      VARVE_TRY(out.wq, tensors.linear("self_attn.q_proj", q_dim, d));
     } else {
-      VARVE_TRY(out.wq_a, linear("self_attn.q_a_proj", c.q_lora_rank, d));
-      VARVE_TRY(out.q_norm, vector("self_attn.q_a_layernorm.weight", c.q_lora_rank));
-      VARVE_TRY(out.wq_b, linear("self_attn.q_b_proj", q_dim, c.q_lora_rank));
+      VARVE_TRY(out.wq_a, tensors.linear("self_attn.q_a_proj", c.q_lora_rank, d));
+      VARVE_TRY(out.q_norm, tensors.vector("self_attn.q_a_layernorm.weight", c.q_lora_rank));
+      VARVE_TRY(out.wq_b, tensors.linear("self_attn.q_b_proj", q_dim, c.q_lora_rank));
     }
-    VARVE_TRY(out.wkv_a, linear("self_attn.kv_a_proj_with_mqa", c.latent_dim(), d));
-    VARVE_TRY(out.kv_norm, vector("self_attn.kv_a_layernorm.weight", c.kv_lora_rank));
-    VARVE_TRY(const Weight kv_b,
-              linear("self_attn.kv_b_proj", c.n_heads * (c.nope_dim + c.v_dim), c.kv_lora_rank));
+    VARVE_TRY(out.wkv_a, tensors.linear("self_attn.kv_a_proj_with_mqa", c.latent_dim(), d));
+    VARVE_TRY(out.kv_norm, tensors.vector("self_attn.kv_a_layernorm.weight", c.kv_lora_rank));
+    VARVE_TRY(
+        const Weight kv_b,
+        tensors.linear("self_attn.kv_b_proj", c.n_heads * (c.nope_dim + c.v_dim), c.kv_lora_rank));
     absorb(kv_b, out);
-    VARVE_TRY(out.wo, linear("self_attn.o_proj", d, c.n_heads * c.v_dim));
+    VARVE_TRY(out.wo, tensors.linear("self_attn.o_proj", d, c.n_heads * c.v_dim));
     if (c.index_n_heads == 0) return {};
     const std::string indexer = "self_attn.indexer.";
     VARVE_TRY(out.index_wq_b,
-              linear(indexer + "wq_b", c.index_n_heads * c.index_head_dim, c.q_lora_rank));
-    VARVE_TRY(out.index_wk, linear(indexer + "wk", c.index_head_dim, d));
-    VARVE_TRY(out.index_k_norm, vector(indexer + "k_norm.weight", c.index_head_dim));
-    VARVE_TRY(out.index_k_norm_bias, vector(indexer + "k_norm.bias", c.index_head_dim));
-    VARVE_TRY(out.index_weights, linear(indexer + "weights_proj", c.index_n_heads, d));
+              tensors.linear(indexer + "wq_b", c.index_n_heads * c.index_head_dim, c.q_lora_rank));
+    VARVE_TRY(out.index_wk, tensors.linear(indexer + "wk", c.index_head_dim, d));
+    VARVE_TRY(out.index_k_norm, tensors.vector(indexer + "k_norm.weight", c.index_head_dim));
+    VARVE_TRY(out.index_k_norm_bias, tensors.vector(indexer + "k_norm.bias", c.index_head_dim));
+    VARVE_TRY(out.index_weights, tensors.linear(indexer + "weights_proj", c.index_n_heads, d));
     return {};
-  }
-
-  Result<ExpertWeights> mlp(const std::string& name, int width) const {
-    const int d = config.hidden_size;
-    ExpertWeights out;
-    VARVE_TRY(out.gate, linear(name + "gate_proj", width, d));
-    VARVE_TRY(out.up, linear(name + "up_proj", width, d));
-    VARVE_TRY(out.down, linear(name + "down_proj", d, width));
-    return out;
   }
 
   Result<void> experts(LayerWeights& out) const {
     const Config& c = config;
-    VARVE_TRY(out.router, linear("mlp.gate", c.n_experts, c.hidden_size));
+    VARVE_TRY(out.router, tensors.linear("mlp.gate", c.n_experts, c.hidden_size));
     out.router_bias.assign(static_cast<size_t>(c.n_experts), 0.0f);
     if (c.router.has_bias) {
-      VARVE_TRY(out.router_bias, vector("mlp.gate.e_score_correction_bias", c.n_experts));
+      VARVE_TRY(out.router_bias, tensors.vector("mlp.gate.e_score_correction_bias", c.n_experts));
     }
     for (int e = 0; e < c.n_experts; ++e) {
-      VARVE_TRY(ExpertWeights one, mlp(fmt::format("mlp.experts.{}.", e), c.moe_dim));
+      VARVE_TRY(ExpertWeights one,
+                tensors.mlp(fmt::format("mlp.experts.{}.", e), c.hidden_size, c.moe_dim));
       out.experts.push_back(one);
     }
     if (c.n_shared_experts == 0) return {};
-    VARVE_TRY(ExpertWeights shared, mlp("mlp.shared_experts.", c.moe_dim * c.n_shared_experts));
+    VARVE_TRY(ExpertWeights shared,
+              tensors.mlp("mlp.shared_experts.", c.hidden_size, c.moe_dim * c.n_shared_experts));
     out.experts.push_back(shared);
     return {};
   }
 
   Result<LayerWeights> layer(bool dense) const {
     LayerWeights out;
-    VARVE_TRY(out.attn_norm, vector("input_layernorm.weight", config.hidden_size));
-    VARVE_TRY(out.ffn_norm, vector("post_attention_layernorm.weight", config.hidden_size));
+    VARVE_TRY(out.attn_norm, tensors.vector("input_layernorm.weight", config.hidden_size));
+    VARVE_TRY(out.ffn_norm, tensors.vector("post_attention_layernorm.weight", config.hidden_size));
     VARVE_CHECKED(attention(out));
     if (!dense) {
       VARVE_CHECKED(experts(out));
       return out;
     }
-    VARVE_TRY(out.dense, mlp("mlp.", config.mlp_dim));
+    VARVE_TRY(out.dense, tensors.mlp("mlp.", config.hidden_size, config.mlp_dim));
     return out;
   }
 };
@@ -124,17 +110,10 @@ struct Loader {
 
 Result<Weights> load_weights(const Checkpoint& checkpoint, const Config& config) {
   const WeightLoader tensors(checkpoint, config.fp8_block_rows, config.fp8_block_cols);
-  const int d = config.hidden_size;
-  Weights out;
-  VARVE_TRY(out.embed, tensors.linear({"model.embed_tokens"}, config.vocab_size, d));
-  if (config.tied_head) {
-    out.head = out.embed;
-  } else {
-    VARVE_TRY(out.head, tensors.linear({"lm_head"}, config.vocab_size, d));
-  }
-  VARVE_TRY(out.norm, tensors.vector({"model.norm.weight"}, {d}));
+  VARVE_TRY(DecoderWeights ends, load_decoder(tensors, config));
+  Weights out{std::move(ends), {}};
   for (int l = 0; l < config.n_layers; ++l) {
-    const Loader loader{tensors, config, fmt::format("model.layers.{}.", l)};
+    const Loader loader{{tensors, l}, config};
     VARVE_TRY(LayerWeights layer, loader.layer(l < config.n_dense_layers));
     out.layers.push_back(std::move(layer));
   }

@@ -5,7 +5,7 @@
 
 #include "base/result.h"
 #include "formats/safetensors.h"
-#include "models/experts.h"
+#include "models/decoder.h"
 #include "models/mla/config.h"
 #include "tensor/weight.h"
 
@@ -37,11 +37,8 @@ struct LayerWeights {
   ExpertWeights dense;                 // [mlp_dim]: of a layer without experts
 };
 
-struct Weights {
-  Weight embed;  // [vocab_size, d]
+struct Weights : DecoderWeights {
   std::vector<LayerWeights> layers;
-  std::vector<float> norm;  // [d]
-  Weight head;              // [vocab_size, d]
 };
 
 /// Errors name the tensor, what was expected and what was found.
