@@ -1,55 +1,8 @@
-// Any bytes as a tokenizer.json: it is read or refused with a sentence, and what is read can encode
-// and decode.
-#include <cstdint>
-#include <cstdlib>
-#include <string>
-#include <string_view>
-#include <vector>
-
-#include "tokenizer/tokenizer.h"
-
-namespace {
-
-void require(bool holds) {
-  if (!holds) std::abort();
-}
-
-}  // namespace
+// Any bytes as a tokenizer.json.
+#include "use_tokenizer.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace std::string_view_literals;
   const std::string_view json(reinterpret_cast<const char*>(data), size);
-  const auto tokenizer = varve::Tokenizer::parse(json, "fuzz.json");
-  if (!tokenizer) {
-    require(tokenizer.error().kind == varve::ErrorKind::bad_input);
-    require(!tokenizer.error().message.empty());
-    return 0;
-  }
-  for (const std::string_view text :
-       {"aab  a1\n <t> \xC3\xA9\xE4\xB8\xAD\xF0\x9F\x98\x80 bab"sv, "\xFF\xC3 \x00 t"sv}) {
-    const auto ids = tokenizer->encode(text);
-    if (!ids) {
-      require(ids.error().kind == varve::ErrorKind::bad_input);
-      continue;
-    }
-    varve::StreamDecoder decoder(*tokenizer);
-    std::string streamed;
-    for (const int32_t id : *ids) {
-      require(id >= 0 && id < tokenizer->vocab_size());
-      streamed += decoder.push(id);
-    }
-    streamed += decoder.finish();
-    require(streamed == tokenizer->decode(*ids));
-  }
-  // Ids that encode() may never give.
-  std::vector<int32_t> all = {-1, tokenizer->vocab_size()};
-  for (int32_t id = 0; id < tokenizer->vocab_size() && id < 64; ++id) {
-    all.push_back(id);
-    const std::string_view piece = tokenizer->piece(id);
-    require(piece.size() <= json.size());
-    static_cast<void>(tokenizer->is_special(id));
-    static_cast<void>(tokenizer->id_of(piece));
-  }
-  static_cast<void>(tokenizer->decode(all));
+  varve::use_tokenizer(varve::Tokenizer::parse(json, "fuzz.json"), size);
   return 0;
 }

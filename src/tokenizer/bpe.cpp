@@ -18,6 +18,36 @@ constexpr uint32_t kEnd = UINT32_MAX;
 
 }  // namespace
 
+Result<void> MergeTable::add(std::string_view left, std::string_view right,
+                             const Vocabulary& vocabulary, const std::string& where) {
+  if (size() == kMaxMerges) {
+    return bad_input("{}: expected at most {} merges, found more", where, kMaxMerges);
+  }
+  const std::string made = std::string(left).append(right);
+  std::array<int32_t, 3> ids{};
+  const std::array<std::string_view, 3> pieces = {left, right, made};
+  for (size_t i = 0; i < 3; ++i) {
+    const std::optional<int32_t> id = vocabulary.find_spelt(pieces[i]);
+    if (!id) {
+      return bad_input("{}[{}]: expected pieces of the vocabulary, found {}", where, size(),
+                       in_quotes(pieces[i]));
+    }
+    ids[i] = *id;
+  }
+  merges_.push_back({ids[0], ids[1], ids[2]});
+  return {};
+}
+
+Result<void> MergeTable::add(std::string_view merge, const Vocabulary& vocabulary,
+                             const std::string& where) {
+  const size_t space = merge.find(' ');
+  if (space == std::string_view::npos || merge.find(' ', space + 1) != std::string_view::npos) {
+    return bad_input("{}[{}]: expected two pieces with one space between them, found {}", where,
+                     size(), in_quotes(merge));
+  }
+  return add(merge.substr(0, space), merge.substr(space + 1), vocabulary, where);
+}
+
 Result<void> MergeTable::index(const std::string& where, const Vocabulary& vocabulary) {
   slots_.assign(merges_.size() + merges_.size() / 2 + 1, Slot{});
   results_.reserve(merges_.size());

@@ -21,9 +21,13 @@ class MergeTable {
   static constexpr uint32_t kNoRank = UINT32_MAX;
   static constexpr size_t kMaxMerges = size_t{1} << 24;
 
-  void add(int32_t left, int32_t right, int32_t result) {
-    merges_.push_back({left, right, result});
-  }
+  /// Takes the next merge, its pieces as the file spells them. Messages begin with `where`, the
+  /// field, and the place in it. Errors: too many merges; a piece, or what the two make together,
+  /// that `vocabulary` lacks.
+  Result<void> add(std::string_view left, std::string_view right, const Vocabulary& vocabulary,
+                   const std::string& where);
+  /// The same for "left right". Errors also: no space, or more than one.
+  Result<void> add(std::string_view merge, const Vocabulary& vocabulary, const std::string& where);
   size_t size() const { return merges_.size() + results_.size(); }
 
   /// After the last add(). Errors: a pair that stands twice.

@@ -21,6 +21,10 @@ enum class SplitBehavior {
   contiguous,            // matches that follow one another are one span
 };
 
+/// The pattern of GPT-2, which a ByteLevel stage cuts by unless it is told not to.
+inline constexpr std::string_view kGpt2Words =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
 /// Takes the words of a text in order.
 class WordSink {
  public:

@@ -9,21 +9,11 @@
 #include <vector>
 
 #include "tokenizer/test_tokenizer_json.h"
+#include "tokenizer/test_words.h"
 #include "tokenizer/tokenizer.h"
 
 namespace varve {
 namespace {
-
-using Words = std::vector<std::string>;
-
-class Collector final : public WordSink {
- public:
-  bool word(std::string_view word, bool /*lasting*/) override {
-    words.emplace_back(word);
-    return true;
-  }
-  Words words;
-};
 
 Words split(std::string_view pattern, SplitBehavior behavior, bool invert, std::string_view text,
             bool literal = false) {
@@ -40,10 +30,7 @@ Words split(std::string_view pattern, SplitBehavior behavior, bool invert, std::
   Pretokenizer pretokenizer;
   pretokenizer.add(std::move(stage));
   pretokenizer.end_with_byte_level(false, std::nullopt);
-  RegexScratch scratch(text.size());
-  Collector collector;
-  EXPECT_TRUE(pretokenizer.split(text, scratch, collector));
-  return collector.words;
+  return words_of(pretokenizer, text);
 }
 
 TEST(Pretokenizer, Behaviors) {

@@ -7,21 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "tokenizer/byte_alphabet.h"
-#include "tokenizer/utf8.h"
+#include "tokenizer/test_spelt_bytes.h"
 
 namespace varve {
-
-inline std::vector<std::string> spelt_bytes() {
-  std::vector<std::string> spelt(256);
-  for (uint32_t c = 0; c < 0x180; ++c) {
-    std::string text;
-    append_utf8(c, text);
-    std::string bytes;
-    if (append_spelt_bytes(text, bytes)) spelt[static_cast<unsigned char>(bytes[0])] = text;
-  }
-  return spelt;
-}
 
 inline nlohmann::json byte_level_json(
     const std::vector<std::pair<std::string, std::string>>& merges = {}) {

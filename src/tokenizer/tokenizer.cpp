@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/mapped_file.h"
+#include "tokenizer/gguf_tokenizer.h"
 #include "tokenizer/hash.h"
 #include "tokenizer/quote.h"
 #include "tokenizer/tokenizer_json.h"
@@ -81,9 +82,9 @@ class Encoder final : public WordSink {
         file_.bpe.encode_word(file_.vocabulary, word, bpe_scratch_, ids_);
     if (unknown) {
       error_ = Error{ErrorKind::bad_input,
-                     fmt::format("{}: model.vocab: expected a piece for each byte of the text, "
-                                 "found none for the byte 0x{:02X}",
-                                 name_, *unknown)};
+                     fmt::format("{}: {}: expected a piece for each byte of the text, found none "
+                                 "for the byte 0x{:02X}",
+                                 name_, file_.vocabulary_field, *unknown)};
       return false;
     }
     if (entry != nullptr) {
@@ -104,6 +105,18 @@ class Encoder final : public WordSink {
   std::optional<Error> error_;
 };
 
+// Runs `make`, which reads the file `name`.
+template <class Make>
+Result<Tokenizer> without_exceptions(const std::string& name, const Make& make) {
+  try {
+    return make();
+  } catch (const std::bad_alloc&) {
+    return fail(ErrorKind::internal, "{}: no memory to read it", name);
+  } catch (const std::exception& e) {
+    return bad_input("{}: cannot be read: {}", name, in_quotes(e.what()));
+  }
+}
+
 }  // namespace
 
 Tokenizer::Tokenizer(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
@@ -118,14 +131,18 @@ Result<Tokenizer> Tokenizer::load(const std::string& path) {
 }
 
 Result<Tokenizer> Tokenizer::parse(std::string_view json, const std::string& name_for_messages) {
-  try {
+  return without_exceptions(name_for_messages, [&]() -> Result<Tokenizer> {
     VARVE_TRY(TokenizerFile file, read_tokenizer_json(json, name_for_messages));
     return Tokenizer(std::make_unique<const Parts>(Parts{std::move(file), name_for_messages}));
-  } catch (const std::bad_alloc&) {
-    return fail(ErrorKind::internal, "{}: no memory to read it", name_for_messages);
-  } catch (const std::exception& e) {
-    return bad_input("{}: cannot be read: {}", name_for_messages, in_quotes(e.what()));
-  }
+  });
+}
+
+Result<Tokenizer> Tokenizer::from_gguf(const GgufVocabulary& vocabulary,
+                                       const std::string& name_for_messages) {
+  return without_exceptions(name_for_messages, [&]() -> Result<Tokenizer> {
+    VARVE_TRY(TokenizerFile file, read_gguf_vocabulary(vocabulary, name_for_messages));
+    return Tokenizer(std::make_unique<const Parts>(Parts{std::move(file), name_for_messages}));
+  });
 }
 
 Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text) const {

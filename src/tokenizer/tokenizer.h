@@ -1,6 +1,8 @@
-// Text to token ids and back: the byte-level BPE that a Hugging Face `tokenizer.json` describes.
+// Text to token ids and back: the byte-level BPE that a Hugging Face `tokenizer.json` describes, or
+// a GGUF file's metadata (gguf_vocabulary.h).
 //
-// The format is the one that the `tokenizers` library writes (version "1.0"). Read here:
+// The format of tokenizer.json is the one that the `tokenizers` library writes (version "1.0").
+// Read here:
 //   normalizer      null, or a Sequence of nothing
 //   pre_tokenizer   Split (Regex or String; every behavior; invert), Digits, and one ByteLevel at
 //                   the end, alone or in a Sequence
@@ -23,6 +25,8 @@
 
 namespace varve {
 
+struct GgufVocabulary;
+
 /// Immutable after load; every const member may be called from several threads at once.
 class Tokenizer {
  public:
@@ -30,6 +34,11 @@ class Tokenizer {
   static Result<Tokenizer> load(const std::string& path);
   /// `json` is the text of a tokenizer.json; `name_for_messages` stands for its path in errors.
   static Result<Tokenizer> parse(std::string_view json, const std::string& name_for_messages);
+
+  /// Keeps nothing of `vocabulary`. Errors (bad_input) begin with `name_for_messages`, the file's
+  /// path, and the key (`tokenizer.ggml.*`).
+  static Result<Tokenizer> from_gguf(const GgufVocabulary& vocabulary,
+                                     const std::string& name_for_messages);
 
   Tokenizer(Tokenizer&& other) noexcept;
   Tokenizer& operator=(Tokenizer&& other) noexcept;
@@ -51,10 +60,10 @@ class Tokenizer {
   /// The largest id + 1. Not every id below it has to name a piece.
   int vocab_size() const;
 
-  /// The id of an added token or vocabulary piece, spelt as in tokenizer.json ("Ġthe", "<think>").
+  /// The id of an added token or vocabulary piece, spelt as in the file ("Ġthe", "<think>").
   std::optional<int32_t> id_of(std::string_view token_text) const;
 
-  /// True for an added token that is marked special.
+  /// True for an added token that is marked special (in a GGUF: control or unknown).
   bool is_special(int32_t id) const;
 
   /// The raw bytes that `id` stands for; empty if it names no piece. Valid as long as this object

@@ -19,9 +19,6 @@ using nlohmann::json;
 // Each stage of a pre-tokenizer is a level of calls when a text is cut.
 constexpr size_t kMaxStages = 32;
 
-constexpr std::string_view kGpt2Words =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-
 const json kNull;
 
 // The field, or null if it is not there.

@@ -1,7 +1,6 @@
 #include "tokenizer/tokenizer_json.h"
 
 #include <algorithm>
-#include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -62,7 +61,9 @@ class Tree {
 // Takes the events of nlohmann's parser. `where_` is what the next event belongs to.
 class Reader {
  public:
-  explicit Reader(const std::string& name) : name_(name) {}
+  explicit Reader(const std::string& name) : name_(name), merges_field_(name + ": model.merges") {
+    file_.vocabulary_field = "model.vocab";
+  }
 
   Result<TokenizerFile> read(std::string_view text);
 
@@ -107,7 +108,6 @@ class Reader {
   bool tree_complete();
   bool begin_tree(Where afterwards, std::string field);
   bool begin_skipped(Where afterwards);
-  bool merge_text(std::string_view text);
   bool add_merge();
   bool expect_once(const std::string& name);
   Result<TokenizerFile> finish();
@@ -126,6 +126,7 @@ class Reader {
   }
 
   std::string name_;
+  std::string merges_field_;
   TokenizerFile file_;
   MergeTable merges_;
   bool ignore_merges_ = false;
@@ -208,7 +209,7 @@ bool Reader::string(std::string& value) {
       return stop("model.merges[{}]: expected two pieces, found more", merges_.size());
     return true;
   }
-  if (where_ == Where::merges) return merge_text(value);
+  if (where_ == Where::merges) return check(merges_.add(value, file_.vocabulary, merges_field_));
   if (where_ == Where::skipped) return scalar(json());
   return scalar(json(std::move(value)));
 }
@@ -340,37 +341,12 @@ bool Reader::tree_complete() {
   return true;
 }
 
-bool Reader::merge_text(std::string_view text) {
-  const size_t space = text.find(' ');
-  if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) {
-    return stop("model.merges[{}]: expected two pieces with one space between them, found {}",
-                merges_.size(), in_quotes(text));
-  }
-  pair_.resize(2);
-  pair_[0].assign(text.substr(0, space));
-  pair_[1].assign(text.substr(space + 1));
-  return add_merge();
-}
-
 bool Reader::add_merge() {
   where_ = Where::merges;
-  const size_t rank = merges_.size();
-  if (rank == MergeTable::kMaxMerges) return stop("model.merges: too many merges");
   if (pair_.size() != 2) {
-    return stop("model.merges[{}]: expected two pieces, found {}", rank, pair_.size());
+    return stop("model.merges[{}]: expected two pieces, found {}", merges_.size(), pair_.size());
   }
-  std::array<int32_t, 3> ids{};
-  pair_.push_back(pair_[0] + pair_[1]);
-  for (size_t i = 0; i < 3; ++i) {
-    const std::optional<int32_t> id = file_.vocabulary.find_spelt(pair_[i]);
-    if (!id) {
-      return stop("model.merges[{}]: expected pieces of the vocabulary, found {}", rank,
-                  in_quotes(pair_[i]));
-    }
-    ids[i] = *id;
-  }
-  merges_.add(ids[0], ids[1], ids[2]);
-  return true;
+  return check(merges_.add(pair_[0], pair_[1], file_.vocabulary, merges_field_));
 }
 
 bool Reader::parse_error(size_t position, const std::string& /*last*/,
@@ -404,7 +380,7 @@ Result<TokenizerFile> Reader::finish() {
   if (!has_decoder_) return bad_input("{}: expected decoder, found none", name_);
   VARVE_CHECKED(take_added());
   VARVE_CHECKED(file_.vocabulary.index_ids(name_));
-  VARVE_CHECKED(merges_.index(name_ + ": model.merges", file_.vocabulary));
+  VARVE_CHECKED(merges_.index(merges_field_, file_.vocabulary));
   file_.bpe = Bpe(file_.vocabulary, std::move(merges_), ignore_merges_);
   return std::move(file_);
 }

@@ -3,22 +3,11 @@
 
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/result.h"
-#include "tokenizer/added_tokens.h"
-#include "tokenizer/bpe.h"
-#include "tokenizer/pretokenizer.h"
-#include "tokenizer/vocabulary.h"
+#include "tokenizer/tokenizer_file.h"
 
 namespace varve {
-
-struct TokenizerFile {
-  Vocabulary vocabulary;  // with the added tokens, indexed by bytes and by id
-  Bpe bpe;
-  AddedTokens added;
-  Pretokenizer pretokenizer;
-};
 
 /// Errors (bad_input) begin with `name`. Vocabulary and merges are taken up as they are read; no
 /// tree of the whole file is built.

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "tokenizer/tokenizer.h"
-#include "tokenizer/tokenizer_json.h"
+#include "tokenizer/tokenizer_file.h"
 
 namespace varve {
 

@@ -25,7 +25,7 @@ class Vocabulary {
   Result<void> index(const std::string& where);
 
   /// Takes an added token that no piece spells: raw text that decodes to itself and is not found
-  /// by find_*().
+  /// by find_bytes().
   void add_literal(std::string_view text, int32_t id);
 
   /// Builds the table by id, after everything. Errors: an id that two pieces have, or

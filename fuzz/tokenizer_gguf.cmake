@@ -1,0 +1,3 @@
+add_executable(tokenizer_gguf_fuzz ${PROJECT_SOURCE_DIR}/fuzz/tokenizer_gguf_fuzz.cpp)
+target_link_libraries(tokenizer_gguf_fuzz PRIVATE varve_options varve_tokenizer)
+target_link_options(tokenizer_gguf_fuzz PRIVATE -fsanitize=fuzzer)
