@@ -256,6 +256,15 @@ class BadInput(unittest.TestCase):
         self.refused(USAGE, "run", model, "-p", "And", "--ctx", 1_000_000_000,
                      words=("--ctx 1000000000", "GiB", "would fit"))
 
+    def test_a_cache_whose_bytes_no_size_holds(self):
+        model = self.copy(MISTRAL, ("config.json",))
+        edit_json(model / "config.json", lambda c: c.update(
+            num_hidden_layers=4096, num_attention_heads=64, num_key_value_heads=64, head_dim=2048,
+            max_position_embeddings=1 << 30, sliding_window=(1 << 30) - 1))
+        words = ("config.json", "num_hidden_layers x values kept of a window is", "at most")
+        self.refused_model(model, *words)
+        self.refused(BAD_INPUT, "inspect", model, "--ctx", 1 << 30, words=words)
+
     def test_context_beyond_the_model(self):
         self.refused(USAGE, "run", TINY, "-p", "And", "--ctx", 2_000_000, words=("--ctx 2000000",))
 

@@ -9,8 +9,10 @@
 
 namespace varve {
 
-std::byte* ArenaBuilder::take_bytes(std::string_view part, size_t bytes) {
-  const size_t padded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+std::byte* ArenaBuilder::take_bytes(std::string_view part, size_t count, size_t size) {
+  const size_t bytes = count <= kMostBytes / size ? count * size : kMostBytes;
+  const size_t padded =
+      std::min((bytes + kAlignment - 1) / kAlignment * kAlignment, kMostBytes - offset_);
   std::byte* const at = base_ == nullptr ? nullptr : base_ + offset_;
   offset_ += padded;
   auto known = std::find_if(parts_.begin(), parts_.end(),

@@ -24,6 +24,8 @@ class ArenaBuilder {
  public:
   /// Parts start on cache lines, and so do vector loads.
   static constexpr size_t kAlignment = 64;
+  /// Counting stops here: no machine has as much, and a few such sums still fit a size_t.
+  static constexpr size_t kMostBytes = size_t{1} << 62;
 
   /// A dry run: counts, hands out null pointers.
   ArenaBuilder() = default;
@@ -33,7 +35,7 @@ class ArenaBuilder {
   /// Room for `count` objects of T, zeroed. Null in a dry run: do not touch it then.
   template <class T>
   T* take(std::string_view part, size_t count) {
-    return reinterpret_cast<T*>(take_bytes(part, count * sizeof(T)));
+    return reinterpret_cast<T*>(take_bytes(part, count, sizeof(T)));
   }
 
   bool dry() const { return base_ == nullptr; }
@@ -42,7 +44,7 @@ class ArenaBuilder {
   const std::vector<ArenaPart>& parts() const { return parts_; }
 
  private:
-  std::byte* take_bytes(std::string_view part, size_t bytes);
+  std::byte* take_bytes(std::string_view part, size_t count, size_t size);
 
   std::byte* base_ = nullptr;
   size_t offset_ = 0;

@@ -41,8 +41,20 @@ TEST(Arena, DryRunCountsWhatTheRealRunTakes) {
   EXPECT_LE(reinterpret_cast<std::byte*>(parts.c) + 65, arena->data() + arena->bytes());
 }
 
+TEST(Arena, CountingStopsWhereNoMachineReaches) {
+  constexpr size_t kMost = ArenaBuilder::kMostBytes;
+  ArenaBuilder dry;
+  dry.take<char>("first", 64);
+  dry.take<double>("second", (SIZE_MAX / sizeof(double)) + 9);  // 64 bytes, were it to wrap
+  dry.take<char>("first", SIZE_MAX);
+  EXPECT_EQ(dry.bytes(), kMost);
+  ASSERT_EQ(dry.parts().size(), 2u);
+  EXPECT_EQ(dry.parts()[0].bytes, 64u);
+  EXPECT_EQ(dry.parts()[1].bytes, kMost - 64);
+}
+
 TEST(Arena, RefusesWhatNoMachineHas) {
-  auto arena = Arena::create(size_t{1} << 62);
+  auto arena = Arena::create(ArenaBuilder::kMostBytes);
   ASSERT_FALSE(arena);
   EXPECT_NE(arena.error().message.find("4611686018427387904"), std::string::npos);
 }

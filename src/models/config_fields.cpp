@@ -125,4 +125,19 @@ Result<void> check_sizes(const std::string& file, std::initializer_list<SizeLimi
   return {};
 }
 
+Result<void> check_cache(const std::string& file, const CacheShape& shape) {
+  int64_t block = 0, detail = 0;
+  for (const LayerShape& layer : shape.layers) {
+    const int64_t of_token = int64_t{2} * layer.n_kv_heads * layer.head_dim;
+    block += layer.window == 0 ? of_token * kBlockTokens : 0;
+    block += int64_t{layer.entries_per_block()} * (layer.head_dim + layer.index_dim);
+    detail += of_token * kBlockTokens * layer.ring_blocks();
+    detail += int64_t{shape.window} * layer.head_dim;
+    detail += int64_t{2} * layer.state_tokens() * (layer.state_width() + layer.index_state_width());
+  }
+  return check_sizes(file,
+                     {{"num_hidden_layers x values kept of 128 tokens", block, kMaxBlockValues},
+                      {"num_hidden_layers x values kept of a window", detail, kMaxDetailValues}});
+}
+
 }  // namespace varve

@@ -43,6 +43,7 @@ Result<std::unique_ptr<Model>> build(Result<typename M::Config> parsed, const st
                                      const std::string* directory) {
   VARVE_TRY(typename M::Config config, std::move(parsed));
   VARVE_CHECKED(check_limits(config, file));
+  VARVE_CHECKED(check_cache(file, config.cache_shape()));
   Checkpoint checkpoint;
   typename M::Weights weights;
   if (directory != nullptr) {
