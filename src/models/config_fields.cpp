@@ -1,6 +1,7 @@
 #include "models/config_fields.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace varve {
@@ -115,6 +116,11 @@ Result<YarnScaling> read_yarn(const JsonObject& rope, std::optional<int> missing
   }
   VARVE_CHECKED(read_int(rope, kOriginal, yarn.original_max_position, {1, kMaxTokens}));
   return yarn;
+}
+
+int yarn_reach(const YarnScaling& yarn) {
+  const double reach = std::floor(yarn.factor * yarn.original_max_position);
+  return static_cast<int>(std::min(reach, static_cast<double>(kMaxTokens)));
 }
 
 Result<void> check_sizes(const std::string& file, std::initializer_list<SizeLimit> sizes) {

@@ -72,6 +72,8 @@ Result<void> read_betas(const JsonObject& from, YarnScaling& yarn);
 /// `original_max_position_embeddings`, which has to be given where there is none.
 Result<YarnScaling> read_yarn(const JsonObject& rope,
                               std::optional<int> missing_original = std::nullopt);
+/// Tokens that the stretched angles are good for; at most kMaxTokens.
+int yarn_reach(const YarnScaling& yarn);
 
 /// A size that a workspace of fixed size has to hold.
 struct SizeLimit {

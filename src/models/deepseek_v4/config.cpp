@@ -498,8 +498,7 @@ Result<void> ConfigReader::read_tokens() {
     VARVE_CHECKED(size(c_.max_position, {"max_position_embeddings"}, kMaxTokens));
   } else {
     // inference/config.json has no such field: what the scaling reaches.
-    const double reach = std::floor(yarn.factor * yarn.original_max_position);
-    c_.max_position = to_int(std::min<int64_t>(kMaxTokens, static_cast<int64_t>(reach)));
+    c_.max_position = yarn_reach(yarn);
   }
   return read_special_ids(root_, c_);
 }

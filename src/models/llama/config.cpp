@@ -16,8 +16,8 @@ class ConfigReader {
     VARVE_CHECKED(read_decoder_fields(root_, kModelTypes, c_));
     VARVE_CHECKED(read_sizes());
     VARVE_CHECKED(read_biases());
-    VARVE_CHECKED(read_windows());
     VARVE_CHECKED(read_rope());
+    VARVE_CHECKED(read_windows());
     return std::move(c_);
   }
 
@@ -129,6 +129,8 @@ class ConfigReader {
     }
     VARVE_TRY(const double amplitude,
               scaling.number_or("attention_factor", 0.1 * std::log(yarn.factor) + 1, {0, 1e6}));
+    // Qwen's configs keep the length before the stretch in max_position_embeddings.
+    c_.max_position = std::max(c_.max_position, yarn_reach(yarn));
     c_.rope = Rope(c_.head_dim, theta, yarn);
     c_.rope.set_amplitude(static_cast<float>(amplitude));
     return {};

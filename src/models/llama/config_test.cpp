@@ -85,6 +85,23 @@ TEST(LlamaConfig, RopeScalings) {
   EXPECT_FLOAT_EQ(cos[0], static_cast<float>(0.1 * std::log(4.0) + 1));
 }
 
+TEST(LlamaConfig, YarnMakesTheContextLonger) {
+  const auto max_position = [](const std::string& yarn) {
+    const auto config = parse("qwen2", R"("rope_scaling": {"type": "yarn", )" + yarn + "}");
+    EXPECT_TRUE(config) << config.error().message;
+    return config->max_position;
+  };
+  EXPECT_EQ(max_position(R"("factor": 4, "original_max_position_embeddings": 1000)"), 4000);
+  EXPECT_EQ(max_position(R"("factor": 4)"), 4000);
+  EXPECT_EQ(max_position(R"("factor": 4, "original_max_position_embeddings": 100)"), 1000);
+  EXPECT_EQ(max_position(R"("factor": 1e6, "original_max_position_embeddings": 1000000)"), 1 << 30);
+  // A window that the stretched context leaves hides something.
+  const auto config = parse("mistral", R"("sliding_window": 2000,
+      "rope_scaling": {"type": "yarn", "factor": 4})");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->windows[0], 2000);
+}
+
 TEST(LlamaConfig, RefusesWhatItWouldHaveToIgnore) {
   for (const auto& [more, field] :
        {std::pair{R"("hidden_act": "gelu")", "hidden_act"},

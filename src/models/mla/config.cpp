@@ -132,6 +132,7 @@ class ConfigReader {
     const double of_scale = yarn_amplitude(yarn.factor, all_dim);
     const double amplitude = yarn_amplitude(yarn.factor, mscale) / of_scale;
     c_.softmax_scale = static_cast<float>(scale * of_scale * of_scale);
+    c_.max_position = std::max(c_.max_position, yarn_reach(yarn));
     c_.rope = Rope(c_.rope_dim, fields.theta, yarn);
     c_.rope.set_amplitude(static_cast<float>(amplitude));
     return {};

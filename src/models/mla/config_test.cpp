@@ -66,6 +66,7 @@ TEST(MlaConfig, YarnGoesIntoTheSoftmaxScale) {
   float cos[4], sin[4];
   yarn->rope.angles(0, cos, sin);
   EXPECT_FLOAT_EQ(cos[0], 1);
+  EXPECT_EQ(yarn->max_position, 4000);
 }
 
 TEST(MlaConfig, RefusesWhatItWouldHaveToIgnore) {
