@@ -158,6 +158,11 @@ bool JsonObject::has(std::string_view key) const {
   return get(key) != nullptr;
 }
 
+bool JsonObject::is_null(std::string_view key) const {
+  const auto found = at_->find(key);
+  return found != at_->end() && found->is_null();
+}
+
 std::vector<std::string> JsonObject::keys() const {
   std::vector<std::string> keys;
   for (const auto& [key, value] : at_->items()) {

@@ -39,6 +39,9 @@ class JsonObject {
   static Result<JsonObject> read(const std::string& path);
 
   bool has(std::string_view key) const;
+  /// Whether the field is there and holds null: for readers to whom that is not the same as
+  /// missing.
+  bool is_null(std::string_view key) const;
   /// The keys, in byte order, null ones left out.
   std::vector<std::string> keys() const;
   bool is_object(std::string_view key) const;

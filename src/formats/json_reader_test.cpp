@@ -33,6 +33,8 @@ TEST(JsonObject, ReadsEachType) {
   EXPECT_EQ(p.path("q"), "o.p.q");
   EXPECT_FALSE(o.has("n"));
   EXPECT_FALSE(o.has("absent"));
+  EXPECT_TRUE(o.is_null("n"));
+  EXPECT_FALSE(o.is_null("absent") || o.is_null("i"));
   EXPECT_TRUE(o.is_object("o"));
   EXPECT_TRUE(o.is_array("is"));
   EXPECT_EQ(parsed(R"({"b":1,"n":null,"a":2})").keys(), (std::vector<std::string>{"a", "b"}));

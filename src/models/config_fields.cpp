@@ -23,6 +23,12 @@ Result<void> read_int_or(const JsonObject& from, std::string_view key, int& out,
   return {};
 }
 
+Result<void> read_int_or_null(const JsonObject& from, std::string_view key, int& out, int64_t max) {
+  if (!from.is_null(key)) return read_int(from, key, out, {0, max});
+  out = 0;
+  return {};
+}
+
 Result<void> read_only(const JsonObject& from, std::initializer_list<std::string_view> keys,
                        std::string_view expected) {
   for (const std::string_view key : keys) {
@@ -46,14 +52,18 @@ Result<void> read_decoder_fields(const JsonObject& root, std::span<const std::st
   out.rms_eps = static_cast<float>(eps);
   VARVE_CHECKED(read_only(root, {"hidden_act", "hidden_activation"}, "silu"));
   VARVE_TRY(out.tied_head, root.boolean_or("tie_word_embeddings", false));
-  VARVE_CHECKED(read_special_ids(root, out));
   return read_fp8_blocks(root, out);
 }
 
-Result<void> read_special_ids(const JsonObject& root, DecoderConfig& out) {
+Result<void> read_special_ids(const JsonObject& root, std::optional<int> missing_eos,
+                              DecoderConfig& out) {
   const IntRange ids = {0, out.vocab_size - 1};
   VARVE_CHECKED(read_int_or(root, "bos_token_id", out.bos_id, -1, ids));
-  if (!root.has("eos_token_id")) return {};
+  if (root.is_null("eos_token_id")) return {};
+  if (!root.has("eos_token_id") && missing_eos) {
+    if (*missing_eos >= 0 && *missing_eos < out.vocab_size) out.eos_ids = {*missing_eos};
+    return {};
+  }
   if (root.is_array("eos_token_id")) {
     VARVE_TRY(const std::vector<int64_t> found, root.integers("eos_token_id", ids));
     for (const int64_t id : found) out.eos_ids.push_back(static_cast<int>(id));

@@ -38,18 +38,25 @@ Result<void> read_int(const JsonObject& from, std::string_view key, int& out,
                       IntRange range = {1, kMaxWidth});
 Result<void> read_int_or(const JsonObject& from, std::string_view key, int& out, int missing,
                          IntRange range = {1, kMaxWidth});
+/// An integer from 0 on, or null for 0. A missing field is an error: published readers take it
+/// for the size of some model of theirs.
+Result<void> read_int_or_null(const JsonObject& from, std::string_view key, int& out,
+                              int64_t max = kMaxWidth);
 /// Refuses a string that is there and not `expected`.
 Result<void> read_only(const JsonObject& from, std::initializer_list<std::string_view> keys,
                        std::string_view expected);
 
-/// The fields of DecoderConfig as Transformers spells them; `model_type` is one of `known`, and the
-/// activation has to be SiLU.
+/// The fields of DecoderConfig as Transformers spells them, those of read_special_ids left out;
+/// `model_type` is one of `known`, and the activation has to be SiLU.
 Result<void> read_decoder_fields(const JsonObject& root, std::span<const std::string_view> known,
                                  DecoderConfig& out);
 
-/// `bos_token_id` (-1 where there is none) and `eos_token_id`, a number or an array; ids lie in
-/// [0, vocab_size).
-Result<void> read_special_ids(const JsonObject& root, DecoderConfig& out);
+/// `bos_token_id` (-1 where there is none: whether prompts begin with a default one is up to the
+/// tokenizer) and `eos_token_id`, a number, an array, or null for none; ids lie in [0, vocab_size).
+/// `missing_eos` stands in for an `eos_token_id` that is not there, -1 for none; without it the
+/// field has to be given.
+Result<void> read_special_ids(const JsonObject& root, std::optional<int> missing_eos,
+                              DecoderConfig& out);
 
 /// `quantization_config`, which may be missing: fp8 in e4m3, with a scale for each block of
 /// `weight_block_size`. Others are refused.

@@ -500,7 +500,7 @@ Result<void> ConfigReader::read_tokens() {
     // inference/config.json has no such field: what the scaling reaches.
     c_.max_position = yarn_reach(yarn);
   }
-  return read_special_ids(root_, c_);
+  return read_special_ids(root_, -1, c_);
 }
 
 // The products that later code forms in an int.

@@ -8,12 +8,21 @@
 namespace varve::llama {
 namespace {
 
+// What Transformers takes a missing field for, where that does not follow from others.
+constexpr int kMistralKvHeads = 8;
+constexpr int kQwenKvHeads = 32;
+constexpr int kQwen3HeadDim = 128;
+constexpr int kWindow = 4096;
+constexpr int kQwenFirstWindowLayer = 28;
+constexpr int kEosId = 2;  // none of Qwen
+
 class ConfigReader {
  public:
   explicit ConfigReader(const JsonObject& root) : root_(root) {}
 
   Result<Config> read() {
     VARVE_CHECKED(read_decoder_fields(root_, kModelTypes, c_));
+    VARVE_CHECKED(read_special_ids(root_, is_qwen() ? -1 : kEosId, c_));
     VARVE_CHECKED(read_sizes());
     VARVE_CHECKED(read_biases());
     VARVE_CHECKED(read_rope());
@@ -26,22 +35,30 @@ class ConfigReader {
 
   Result<void> read_sizes() {
     VARVE_CHECKED(read_int(root_, "num_attention_heads", c_.n_heads));
-    VARVE_CHECKED(read_int_or(root_, "num_key_value_heads", c_.n_kv_heads, c_.n_heads));
+    const bool mha = c_.model_type == "llama" || root_.is_null("num_key_value_heads");
+    const int missing = is_qwen() ? kQwenKvHeads : kMistralKvHeads;
+    VARVE_CHECKED(
+        read_int_or(root_, "num_key_value_heads", c_.n_kv_heads, mha ? c_.n_heads : missing));
     if (c_.n_heads % c_.n_kv_heads != 0) {
       return root_.wrong("num_key_value_heads",
                          fmt::format("a divisor of num_attention_heads, {}", c_.n_heads));
     }
-    if (!root_.has("head_dim") && c_.hidden_size % c_.n_heads != 0) {
-      return root_.wrong("head_dim", "a number, since hidden_size / num_attention_heads is none");
-    }
-    const int split = std::max(1, c_.hidden_size / c_.n_heads);
-    VARVE_CHECKED(read_int_or(root_, "head_dim", c_.head_dim, split));
+    VARVE_CHECKED(read_head_dim());
     if (c_.head_dim % 2 != 0) return root_.wrong("head_dim", "an even number");
     VARVE_CHECKED(read_int(root_, "intermediate_size", c_.mlp_dim));
     if (int64_t{c_.n_heads} * c_.head_dim > kMaxProduct) {
       return root_.wrong("num_attention_heads", fmt::format("at most {} / head_dim", kMaxProduct));
     }
     return {};
+  }
+
+  Result<void> read_head_dim() {
+    const bool split = c_.model_type != "qwen3" || root_.is_null("head_dim");
+    if (!root_.has("head_dim") && split && c_.hidden_size % c_.n_heads != 0) {
+      return root_.wrong("head_dim", "a number, since hidden_size / num_attention_heads is none");
+    }
+    return read_int_or(root_, "head_dim", c_.head_dim,
+                       split ? c_.hidden_size / c_.n_heads : kQwen3HeadDim);
   }
 
   Result<void> read_biases() {
@@ -59,8 +76,8 @@ class ConfigReader {
     const auto n_layers = static_cast<size_t>(c_.n_layers);
     c_.windows.assign(n_layers, 0);
     VARVE_TRY(const bool use, root_.boolean_or("use_sliding_window", !is_qwen()));
-    if (c_.model_type == "llama" || !root_.has("sliding_window") || !use) return {};
-    VARVE_TRY(const int64_t found, root_.integer("sliding_window", {1, kMaxTokens}));
+    if (c_.model_type == "llama" || root_.is_null("sliding_window") || !use) return {};
+    VARVE_TRY(const int64_t found, root_.integer_or("sliding_window", kWindow, {1, kMaxTokens}));
     // A window that no context leaves hides nothing.
     const int window = found >= c_.max_position ? 0 : static_cast<int>(found);
     if (root_.has("layer_types")) {
@@ -78,7 +95,8 @@ class ConfigReader {
       return {};
     }
     VARVE_TRY(const int64_t first,
-              root_.integer_or("max_window_layers", is_qwen() ? 28 : 0, {0, kMaxLayers}));
+              root_.integer_or("max_window_layers", is_qwen() ? kQwenFirstWindowLayer : 0,
+                               {0, kMaxLayers}));
     for (auto l = static_cast<size_t>(first); l < n_layers; ++l) c_.windows[l] = window;
     return {};
   }

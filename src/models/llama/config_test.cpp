@@ -7,16 +7,23 @@
 namespace varve::llama {
 namespace {
 
-// A small config with `more` fields in it.
-Result<Config> parse(const std::string& model_type, const std::string& more = "") {
+// The fields that all have to have, and `more`.
+Result<Config> parse_short(const std::string& model_type, const std::string& more = "") {
   const std::string text = R"({"model_type": ")" + model_type + R"(", "vocab_size": 100,
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
-    "max_position_embeddings": 1000, "eos_token_id": [3, 4])" +
+    "max_position_embeddings": 1000)" +
                            (more.empty() ? "" : ", " + more) + "}";
   return parse_config(JsonObject::parse(text, "config.json").value());
 }
 
-TEST(LlamaConfig, MissingFieldsFollowFromOthers) {
+// A small config with `more` fields in it.
+Result<Config> parse(const std::string& model_type, const std::string& more = "") {
+  return parse_short(model_type, R"("num_key_value_heads": null, "head_dim": null,
+      "sliding_window": null, "eos_token_id": [3, 4])" +
+                                     (more.empty() ? "" : ", " + more));
+}
+
+TEST(LlamaConfig, NullFieldsFollowFromOthers) {
   const auto config = parse("llama");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->n_kv_heads, 4);
@@ -24,6 +31,35 @@ TEST(LlamaConfig, MissingFieldsFollowFromOthers) {
   EXPECT_EQ(config->eos_ids, (std::vector{3, 4}));
   EXPECT_EQ(config->windows, (std::vector{0, 0, 0, 0}));
   EXPECT_FALSE(config->qkv_bias || config->output_bias || config->mlp_bias || config->qk_norm);
+}
+
+TEST(LlamaConfig, MissingFieldsAreWhatTransformersTakesThemFor) {
+  const auto parsed = [](const std::string& type, const std::string& more) {
+    const auto config = parse_short(type, R"("hidden_size": 128, "num_attention_heads": 32,
+        "max_position_embeddings": 5000, "num_hidden_layers": 30)" +
+                                              (more.empty() ? "" : ", " + more));
+    EXPECT_TRUE(config) << config.error().message;
+    return *config;
+  };
+  const Config llama = parsed("llama", "");
+  EXPECT_EQ(llama.n_kv_heads, 32);
+  EXPECT_EQ(llama.head_dim, 4);
+  EXPECT_EQ(llama.windows, std::vector(30, 0));
+  EXPECT_EQ(llama.eos_ids, std::vector{2});
+  EXPECT_EQ(llama.bos_id, -1);
+  const Config mistral = parsed("mistral", "");
+  EXPECT_EQ(mistral.n_kv_heads, 8);
+  EXPECT_EQ(mistral.windows, std::vector(30, 4096));
+  EXPECT_EQ(mistral.eos_ids, std::vector{2});
+  const Config qwen2 = parsed("qwen2", R"("num_attention_heads": 64)");
+  EXPECT_EQ(qwen2.n_kv_heads, 32);
+  EXPECT_EQ(qwen2.windows, std::vector(30, 0));
+  EXPECT_TRUE(qwen2.eos_ids.empty());
+  const Config qwen3 = parsed("qwen3", R"("use_sliding_window": true)");
+  EXPECT_EQ(qwen3.head_dim, 128);
+  EXPECT_EQ(qwen3.windows[27], 0);
+  EXPECT_EQ(qwen3.windows[28], 4096);
+  EXPECT_TRUE(parsed("llama", R"("eos_token_id": null)").eos_ids.empty());
 }
 
 TEST(LlamaConfig, FamiliesDifferInBiasesAndNorms) {

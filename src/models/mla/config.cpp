@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "models/config_fields.h"
 
@@ -13,12 +14,19 @@ double yarn_amplitude(double factor, double mscale) {
   return factor <= 1 ? 1 : 0.1 * mscale * std::log(factor) + 1;
 }
 
+// What Transformers takes a missing field of V3 and V3.2 for. Sizes have to be given, and V2's
+// `eos_token_id`, in which DeepSeek's own code differs.
+constexpr int kEosId = 1;
+constexpr int kDenseLayers = 3;
+constexpr double kRoutedScale = 2.5;
+
 class ConfigReader {
  public:
   explicit ConfigReader(const JsonObject& root) : root_(root) {}
 
   Result<Config> read() {
     VARVE_CHECKED(read_decoder_fields(root_, kModelTypes, c_));
+    VARVE_CHECKED(read_special_ids(root_, is_v2() ? std::nullopt : std::optional(kEosId), c_));
     VARVE_CHECKED(read_int(root_, "intermediate_size", c_.mlp_dim));
     VARVE_CHECKED(read_attention());
     VARVE_CHECKED(read_experts());
@@ -28,11 +36,13 @@ class ConfigReader {
   }
 
  private:
+  bool is_v2() const { return c_.model_type == "deepseek_v2"; }
+
   Result<void> read_attention() {
     VARVE_TRY(const bool bias, root_.boolean_or("attention_bias", false));
     if (bias) return root_.wrong("attention_bias", "false");
     VARVE_CHECKED(read_int(root_, "num_attention_heads", c_.n_heads));
-    VARVE_CHECKED(read_int_or(root_, "q_lora_rank", c_.q_lora_rank, 0, {0, kMaxWidth}));
+    VARVE_CHECKED(read_int_or_null(root_, "q_lora_rank", c_.q_lora_rank));
     VARVE_CHECKED(read_int(root_, "kv_lora_rank", c_.kv_lora_rank));
     VARVE_CHECKED(read_int(root_, "qk_nope_head_dim", c_.nope_dim));
     VARVE_CHECKED(read_int(root_, "qk_rope_head_dim", c_.rope_dim));
@@ -58,18 +68,18 @@ class ConfigReader {
   }
 
   Result<void> read_experts() {
-    VARVE_CHECKED(read_int_or(root_, "n_routed_experts", c_.n_experts, 0, {0, 1 << 16}));
+    VARVE_CHECKED(read_int_or_null(root_, "n_routed_experts", c_.n_experts, 1 << 16));
     c_.n_dense_layers = c_.n_layers;
     if (c_.n_experts == 0) return {};
     VARVE_CHECKED(read_int(root_, "num_experts_per_tok", c_.n_experts_used, {1, c_.n_experts}));
     VARVE_CHECKED(read_int(root_, "moe_intermediate_size", c_.moe_dim));
-    VARVE_CHECKED(read_int_or(root_, "n_shared_experts", c_.n_shared_experts, 0, {0, 1024}));
+    VARVE_CHECKED(read_int_or_null(root_, "n_shared_experts", c_.n_shared_experts, 1024));
     if (int64_t{c_.moe_dim} * std::max(1, c_.n_shared_experts) > kMaxProduct) {
       return root_.wrong("n_shared_experts",
                          fmt::format("at most {} / moe_intermediate_size", kMaxProduct));
     }
-    VARVE_CHECKED(
-        read_int_or(root_, "first_k_dense_replace", c_.n_dense_layers, 0, {0, kMaxLayers}));
+    VARVE_CHECKED(read_int_or(root_, "first_k_dense_replace", c_.n_dense_layers,
+                              is_v2() ? 0 : kDenseLayers, {0, kMaxLayers}));
     c_.n_dense_layers = std::min(c_.n_layers, c_.n_dense_layers);
     VARVE_TRY(const int64_t every, root_.integer_or("moe_layer_freq", 1));
     if (every != 1) return root_.wrong("moe_layer_freq", "1");
@@ -79,7 +89,7 @@ class ConfigReader {
   Result<void> read_router() {
     if (c_.n_experts == 0) return {};
     RouterConfig& r = c_.router;
-    const bool v2 = c_.model_type == "deepseek_v2";
+    const bool v2 = is_v2();
     VARVE_TRY(const std::string scoring,
               root_.string_or("scoring_func", v2 ? "softmax" : "sigmoid"));
     if (scoring != "softmax" && scoring != "sigmoid") {
@@ -96,7 +106,8 @@ class ConfigReader {
     VARVE_TRY(r.norm_weights, root_.boolean_or("norm_topk_prob", !v2));
     // Published implementations differ in what follows from both.
     if (v2 && r.norm_weights) return root_.wrong("norm_topk_prob", "false");
-    VARVE_TRY(const double scale, root_.number_or("routed_scaling_factor", 1, {0, 1e6}));
+    VARVE_TRY(const double scale,
+              root_.number_or("routed_scaling_factor", v2 ? 1 : kRoutedScale, {0, 1e6}));
     r.scale = static_cast<float>(scale);
     if (!groups) return {};
     VARVE_CHECKED(read_int(root_, "n_group", r.n_groups, {1, std::min(c_.n_experts, kMaxGroups)}));

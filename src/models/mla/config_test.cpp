@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "kvcache/layout.h"
 
@@ -10,15 +11,19 @@ namespace varve::mla {
 namespace {
 
 // A small config of `model_type` with `more` fields in it.
-Result<Config> parse(const std::string& model_type, const std::string& more = "") {
-  const std::string text = R"({"model_type": ")" + model_type + R"(", "vocab_size": 100,
+std::string text_of(const std::string& model_type, const std::string& more) {
+  return R"({"model_type": ")" + model_type + R"(", "vocab_size": 100,
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
     "max_position_embeddings": 1000, "kv_lora_rank": 32, "q_lora_rank": 24, "qk_nope_head_dim": 16,
     "qk_rope_head_dim": 8, "v_head_dim": 12, "n_routed_experts": 8, "n_shared_experts": 1,
     "num_experts_per_tok": 2, "moe_intermediate_size": 20, "first_k_dense_replace": 1,
-    "index_n_heads": 4, "index_head_dim": 16, "index_topk": 8)" +
-                           (more.empty() ? "" : ", " + more) + "}";
-  return parse_config(JsonObject::parse(text, "config.json").value());
+    "index_n_heads": 4, "index_head_dim": 16, "index_topk": 8,
+    "eos_token_id": 1)" +
+         (more.empty() ? "" : ", " + more) + "}";
+}
+
+Result<Config> parse(const std::string& model_type, const std::string& more = "") {
+  return parse_config(JsonObject::parse(text_of(model_type, more), "config.json").value());
 }
 
 TEST(MlaConfig, ARowIsTheLatentAndTheRotatedKey) {
@@ -54,6 +59,28 @@ TEST(MlaConfig, RoutersOfTheGenerations) {
   ASSERT_TRUE(v3) << v3.error().message;
   EXPECT_TRUE(v3->router.sigmoid && v3->router.has_bias && v3->router.norm_weights);
   EXPECT_EQ(v3->router.best_of_group, 2);
+}
+
+TEST(MlaConfig, MissingFieldsAreDefaultsOrRefused) {
+  const auto without = [](const std::string& model_type, const std::string& field) {
+    nlohmann::json fields = nlohmann::json::parse(text_of(
+        model_type, R"("topk_method": "greedy", "num_hidden_layers": 5, "eos_token_id": 7)"));
+    fields.erase(field);
+    return parse_config(JsonObject::parse(fields.dump(), "config.json").value());
+  };
+  EXPECT_EQ(without("deepseek_v3", "routed_scaling_factor")->router.scale, 2.5f);
+  EXPECT_EQ(without("deepseek_v2", "routed_scaling_factor")->router.scale, 1);
+  EXPECT_EQ(without("deepseek_v32", "first_k_dense_replace")->n_dense_layers, 3);
+  EXPECT_EQ(without("deepseek_v2", "first_k_dense_replace")->n_dense_layers, 0);
+  EXPECT_EQ(without("deepseek_v3", "eos_token_id")->eos_ids, std::vector{1});
+  for (const char* const field :
+       {"eos_token_id", "q_lora_rank", "n_routed_experts", "n_shared_experts"}) {
+    const auto config = without("deepseek_v2", field);
+    ASSERT_FALSE(config) << field;
+    EXPECT_NE(config.error().message.find(field), std::string::npos) << config.error().message;
+    const auto null = parse("deepseek_v2", fmt::format(R"("{}": null)", field));
+    EXPECT_TRUE(null) << null.error().message;
+  }
 }
 
 TEST(MlaConfig, YarnGoesIntoTheSoftmaxScale) {
