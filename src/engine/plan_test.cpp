@@ -1,8 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "engine/engine.h"
 #include "models/deepseek_v4/model.h"
 #include "models/deepseek_v4/synthetic.h"
+#include "models/mla/model.h"
 
 namespace varve {
 namespace {
@@ -53,6 +56,32 @@ TEST(Plan, ScratchOfAMillionTokensStaysWithin200MiB) {
     EXPECT_LE(plan->scratch_bytes(), size_t{200} << 20) << preset;
     EXPECT_GE(plan->chunk_tokens, 64) << preset;
   }
+}
+
+// DeepSeek-V3.2, but for what `change` does to it.
+size_t mla_scratch_bytes(const std::function<void(mla::Config&)>& change) {
+  const std::string file = std::string(VARVE_SOURCE_DIR) + "/models/configs/deepseek-v3.2.json";
+  mla::Config config = mla::parse_config(JsonObject::read(file).value()).value();
+  change(config);
+  EngineOptions options = native_at(1000);
+  options.chunk_tokens = 64;
+  return Engine::plan(mla::Mla(config, {}, {}), options)->scratch_bytes();
+}
+
+TEST(Plan, PicksOfATokenAreNoMoreThanItsContext) {
+  EXPECT_EQ(mla_scratch_bytes([](mla::Config& c) { c.index_topk = 1 << 20; }),
+            mla_scratch_bytes([](mla::Config& c) { c.index_topk = 1000; }));
+}
+
+TEST(Plan, DenseLayersTakeNothingForExperts) {
+  const auto dense = [](int moe_dim) {
+    return mla_scratch_bytes([&](mla::Config& c) {
+      c.n_experts = 0;
+      c.n_dense_layers = c.n_layers;
+      c.moe_dim = moe_dim;
+    });
+  };
+  EXPECT_EQ(dense(2048), dense(0));
 }
 
 TEST(Plan, TheChunkIsTheLargestWhoseScratchStaysWithinTheLimit) {

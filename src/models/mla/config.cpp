@@ -69,8 +69,13 @@ class ConfigReader {
 
   Result<void> read_experts() {
     VARVE_CHECKED(read_int_or_null(root_, "n_routed_experts", c_.n_experts, 1 << 16));
-    c_.n_dense_layers = c_.n_layers;
-    if (c_.n_experts == 0) return {};
+    VARVE_CHECKED(read_int_or(root_, "first_k_dense_replace", c_.n_dense_layers,
+                              is_v2() ? 0 : kDenseLayers, {0, kMaxLayers}));
+    if (c_.n_experts == 0 || c_.n_dense_layers >= c_.n_layers) {
+      c_.n_experts = 0;
+      c_.n_dense_layers = c_.n_layers;
+      return {};
+    }
     VARVE_CHECKED(read_int(root_, "num_experts_per_tok", c_.n_experts_used, {1, c_.n_experts}));
     VARVE_CHECKED(read_int(root_, "moe_intermediate_size", c_.moe_dim));
     VARVE_CHECKED(read_int_or_null(root_, "n_shared_experts", c_.n_shared_experts, 1024));
@@ -78,9 +83,6 @@ class ConfigReader {
       return root_.wrong("n_shared_experts",
                          fmt::format("at most {} / moe_intermediate_size", kMaxProduct));
     }
-    VARVE_CHECKED(read_int_or(root_, "first_k_dense_replace", c_.n_dense_layers,
-                              is_v2() ? 0 : kDenseLayers, {0, kMaxLayers}));
-    c_.n_dense_layers = std::min(c_.n_layers, c_.n_dense_layers);
     VARVE_TRY(const int64_t every, root_.integer_or("moe_layer_freq", 1));
     if (every != 1) return root_.wrong("moe_layer_freq", "1");
     return {};

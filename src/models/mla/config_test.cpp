@@ -83,6 +83,14 @@ TEST(MlaConfig, MissingFieldsAreDefaultsOrRefused) {
   }
 }
 
+TEST(MlaConfig, DenseLayersHaveNoExperts) {
+  const auto dense = parse("deepseek_v2", R"("first_k_dense_replace": 9)");
+  ASSERT_TRUE(dense) << dense.error().message;
+  EXPECT_EQ(dense->n_dense_layers, 4);
+  EXPECT_EQ(dense->n_experts, 0);
+  EXPECT_EQ(parse("deepseek_v2", R"("n_routed_experts": null)")->n_dense_layers, 4);
+}
+
 TEST(MlaConfig, YarnGoesIntoTheSoftmaxScale) {
   const auto plain = parse("deepseek_v2");
   const auto yarn = parse("deepseek_v2", R"("rope_scaling": {"type": "yarn", "factor": 40,

@@ -49,6 +49,15 @@ void mask_groups(const RouterConfig& router, const float* score, const float* bi
   }
 }
 
+ExpertShape expert_shape(const Config& c) {
+  if (c.n_experts == 0) return {};
+  return {.hidden_size = c.hidden_size,
+          .n_experts = c.n_experts,
+          .n_used = c.n_experts_used,
+          .width = c.moe_dim,
+          .shared_width = c.moe_dim * c.n_shared_experts};
+}
+
 }  // namespace
 
 ForwardPass::ForwardPass(const Mla& model, ArenaBuilder& arena, Exec& exec,
@@ -60,13 +69,7 @@ ForwardPass::ForwardPass(const Mla& model, ArenaBuilder& arena, Exec& exec,
       config_(model.config()),
       formats_(options.formats),
       sinks_(static_cast<size_t>(config_.n_heads), -std::numeric_limits<float>::infinity()),
-      experts_(arena,
-               {.hidden_size = config_.hidden_size,
-                .n_experts = config_.n_experts,
-                .n_used = config_.n_experts_used,
-                .width = config_.moe_dim,
-                .shared_width = config_.moe_dim * config_.n_shared_experts},
-               options.max_tokens) {
+      experts_(arena, expert_shape(config_), options.max_tokens) {
   const Config& c = config_;
   const int n = options.max_tokens;
   const auto floats = [&](int rows, int width) {
@@ -81,7 +84,8 @@ ForwardPass::ForwardPass(const Mla& model, ArenaBuilder& arena, Exec& exec,
   index_key_ = floats(n, c.index_head_dim);
   index_q_ = floats(n, c.index_n_heads * c.index_head_dim);
   index_weights_ = floats(n, c.index_n_heads);
-  picks_ = arena.take<int32_t>("scratch", at(n, c.index_topk));
+  topk_ = std::min(c.index_topk, options.ctx_tokens);
+  picks_ = arena.take<int32_t>("scratch", at(n, topk_));
   counts_ = arena.take<int32_t>("scratch", indexed ? static_cast<size_t>(n) : 0);
   router_ = floats(n, c.n_experts);
   masked_ = floats(n, c.router.n_groups_used < c.router.n_groups ? c.n_experts : 0);
@@ -89,10 +93,9 @@ ForwardPass::ForwardPass(const Mla& model, ArenaBuilder& arena, Exec& exec,
                                 at(n, c.n_heads * c.kv_lora_rank), at(n, c.n_heads * c.v_dim),
                                 at(n, c.q_lora_rank), at(n, c.mlp_dim), experts_.max_inputs(),
                                 at(kMaxLogitRows, c.hidden_size)}));
-  const int most = indexed ? std::min(options.ctx_tokens, c.index_topk) : options.ctx_tokens;
+  const int most = indexed ? topk_ : options.ctx_tokens;
   attention_.lay_out(arena, exec.pool().n_threads(), most);
-  indexer_.lay_out(arena, exec.pool().n_threads(),
-                   indexed && options.ctx_tokens > c.index_topk ? c.index_topk : 0, n,
+  indexer_.lay_out(arena, exec.pool().n_threads(), options.ctx_tokens > topk_ ? topk_ : 0, n,
                    c.index_n_heads, c.index_head_dim, formats_.index);
 }
 
@@ -151,9 +154,9 @@ void ForwardPass::attention(const Batch& batch, int l) {
                          .window_rows = nullptr,
                          .sinks = sinks_.data(),
                          .scale = c.softmax_scale,
-                         .picks = picks_ + at(segment.first, c.index_topk),
+                         .picks = picks_ + at(segment.first, topk_),
                          .counts = counts_ + segment.first,
-                         .topk = c.index_topk,
+                         .topk = topk_,
                          .out = absorbed_ + at(segment.first, wide)},
                         segment, l);
     }
@@ -250,8 +253,8 @@ void ForwardPass::pick(const Batch& batch, int l) {
                    .n_heads = c.index_n_heads,
                    .dim = c.index_head_dim,
                    .ratio = 1,
-                   .topk = c.index_topk},
-                  segment, l, picks_ + at(segment.first, c.index_topk), counts_ + segment.first);
+                   .topk = topk_},
+                  segment, l, picks_ + at(segment.first, topk_), counts_ + segment.first);
   }
 }
 

@@ -39,7 +39,8 @@ class ForwardPass final : public SingleStreamRunner {
   float* index_key_;  // [n, index_head_dim]
   float* index_q_;    // [n, index_n_heads * index_head_dim]
   float* index_weights_;  // [n, index_n_heads]
-  int32_t* picks_;        // [n, index_topk]
+  int topk_;              // picks of a token at most
+  int32_t* picks_;        // [n, topk]
   int32_t* counts_;       // [n]
   float* router_;         // [n, n_experts]
   float* masked_;         // [n, n_experts]: biases, -inf for experts that are out of the question
