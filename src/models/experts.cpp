@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <limits>
 
 #include "models/row.h"
 
@@ -12,20 +14,25 @@ constexpr int kColumnTile = 512;  // of the hidden state, when outputs are added
 
 }  // namespace
 
+// `chosen` is a heap of the best so far with the worst of them on top.
 void choose_experts(const float* score, const float* bias, int n, int k, int32_t* chosen) {
-  for (int slot = 0; slot < k; ++slot) {
-    int best = -1;
-    float best_value = 0;
-    for (int e = 0; e < n; ++e) {
-      if (std::find(chosen, chosen + slot, e) != chosen + slot) continue;
-      const float value = score[e] + bias[e];
-      if (best < 0 || value > best_value) {
-        best = e;
-        best_value = value;
-      }
-    }
-    chosen[slot] = best;
+  const auto value = [&](int32_t e) {
+    const float sum = score[e] + bias[e];
+    return std::isnan(sum) ? -std::numeric_limits<float>::infinity() : sum;
+  };
+  const auto better = [&](int32_t a, int32_t b) {
+    const float of_a = value(a), of_b = value(b);
+    return of_a > of_b || (of_a == of_b && a < b);
+  };
+  for (int32_t e = 0; e < k; ++e) chosen[e] = e;
+  std::make_heap(chosen, chosen + k, better);
+  for (int32_t e = k; e < n; ++e) {
+    if (!better(e, chosen[0])) continue;
+    std::pop_heap(chosen, chosen + k, better);
+    chosen[k - 1] = e;
+    std::push_heap(chosen, chosen + k, better);
   }
+  std::sort_heap(chosen, chosen + k, better);
 }
 
 ExpertRunner::ExpertRunner(ArenaBuilder& arena, const ExpertShape& shape, int n) : shape_(shape) {

@@ -26,9 +26,8 @@ struct ExpertShape {
   float swiglu_limit = 0;  // 0: no clamp
 };
 
-/// The k highest of score + bias, equal ones by lower index; ids in the order found. Those with
-/// score
-/// + bias = -inf come last.
+/// The k <= n highest of score + bias, the highest first, equal ones by lower index. A NaN counts
+/// as -inf. In n log k steps at most.
 void choose_experts(const float* score, const float* bias, int n, int k, int32_t* chosen);
 
 class ExpertRunner {
