@@ -146,7 +146,7 @@ ordered_json v4_object(const deepseek_v4::Config& c) {
 
 // ---- the Llama line
 
-// "all", "48", "48 in 3 of 6 layers".
+// "all tokens", "the last 48 tokens", "the last 48 tokens in 3 of 6 layers".
 std::string window_text(const llama::Config& c) {
   const auto n = std::count_if(c.windows.begin(), c.windows.end(), [](int w) { return w > 0; });
   if (n == 0) return "all tokens";

@@ -112,6 +112,7 @@ void Decoder<C, W>::visit_experts(const std::vector<ExpertWeights>& experts,
 
 template <class C, class W>
 void Decoder<C, W>::add_weights(PartCost& cost, int n, bool has_logits) const {
+  // One row a token, as if all ids of the chunk were different: at most, not as expected.
   cost.bytes += std::min(n, config_.vocab_size) * static_cast<double>(weights_.embed.bytes()) /
                 config_.vocab_size;
   visit_weights([&](const Weight& w, double share) {
