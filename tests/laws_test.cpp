@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -44,10 +45,13 @@ struct Case {
   std::string kernels;
   Products products;
   RowFormat format;
+  int recent = PoolFormats{}.recent_tokens;
+  int sinks = PoolFormats{}.sink_tokens;
 
   std::string name() const {
     std::string text = model + "_" + kernels + (products == Products::f32 ? "_f32_" : "_bf16_") +
                        std::string(row_format_name(format)) + "_rows";
+    if (recent != PoolFormats{}.recent_tokens) text += fmt::format("_{}_{}_whole", sinks, recent);
     std::replace_if(text.begin(), text.end(), [](char c) { return !std::isalnum(c); }, '_');
     return text;
   }
@@ -62,6 +66,8 @@ class Laws : public testing::TestWithParam<Case> {
     options_.kernels = select_kernels(GetParam().kernels).value();
     options_.products = GetParam().products;
     options_.formats = PoolFormats::all(GetParam().format);
+    options_.formats.recent_tokens = GetParam().recent;
+    options_.formats.sink_tokens = GetParam().sinks;
     options_.n_threads = 1;
     options_.chunk_tokens = 1;
     ids_ = random_ids(kTokens, vocab_, 11);
@@ -75,7 +81,11 @@ class Laws : public testing::TestWithParam<Case> {
   const std::vector<float>& plain() {
     static std::map<std::string, std::vector<float>> made;
     std::vector<float>& logits = made[GetParam().name()];
-    if (logits.empty()) logits = testing_support::all_logits(model_, ids_, options_);
+    if (logits.empty()) {
+      logits = testing_support::all_logits(model_, ids_, options_);
+      const auto finite = [](float x) { return std::isfinite(x); };
+      EXPECT_TRUE(std::all_of(logits.begin(), logits.end(), finite));
+    }
     return logits;
   }
   std::span<const float> plain_row(int position) {
@@ -313,6 +323,26 @@ std::vector<Case> cases() {
     }
     all.push_back({"goldens/v4-micro", std::string(set->name), Products::f32, RowFormat::native});
     all.push_back({"goldens/v4-micro", std::string(set->name), Products::bf16, RowFormat::bf16});
+    // Quantised rows; the newest ones whole to different extents, so that few or many are not.
+    const auto quantized = [&](const char* model, RowFormat format, int recent = 128, int sinks = 4,
+                               Products products = Products::bf16) {
+      all.push_back({std::string("goldens/") + model, std::string(set->name), products, format,
+                     recent, sinks});
+    };
+    quantized("gqa-qwen3", RowFormat::q8_0);
+    quantized("gqa-qwen3", RowFormat::q4_0, 20);
+    quantized("gqa-mistral-swa", RowFormat::q4_1, 16, 3);
+    quantized("mla-deepseek-v2", RowFormat::q5_0, 30);
+    quantized("dsa-deepseek-v32", RowFormat::q8_0, 5, 0);
+    if (set->name == "ref") continue;
+    quantized("gqa-qwen3", RowFormat::q5_1, 0, 0);
+    quantized("gqa-qwen3", RowFormat::mxfp4, 0, 4);
+    quantized("gqa-qwen3", RowFormat::fp8, 100, 0);
+    quantized("gqa-qwen3", RowFormat::q5_0, 150, 100, Products::f32);
+    quantized("gqa-mistral-swa", RowFormat::q8_0);
+    quantized("mla-deepseek-v2", RowFormat::q4_0, 0, 0);
+    quantized("mla-deepseek-v2", RowFormat::fp8);
+    quantized("v4-micro", RowFormat::q8_0);
   }
   return all;
 }

@@ -30,8 +30,18 @@ int Attention::gather(const AttentionQuery& query, const Segment& segment, int l
                      : segment.sequence->window_row(layer, p),
                  layout.formats.window};
   }
+  const size_t exact_bytes = layout.layers[static_cast<size_t>(layer)].latent_exact.row_bytes;
   const auto take_entry = [&](int w) {
-    rows[n++] = {segment.sequence->entry(layer, w), layout.formats.entries(shape.kind)};
+    const bool exact = exact_bytes > 0 &&
+                       (w < layout.formats.sink_tokens || w > pos - layout.formats.recent_tokens);
+    if (!exact) {
+      rows[n++] = {segment.sequence->entry(layer, w), layout.formats.entries(shape.kind)};
+    } else if (w >= segment.start) {
+      rows[n++] = {query.window_rows + static_cast<size_t>(w - segment.start) * exact_bytes,
+                   RowFormat::bf16};
+    } else {
+      rows[n++] = {segment.sequence->exact_latent(layer, w), RowFormat::bf16};
+    }
   };
   if (shape.is_picked()) {
     const int32_t* const picks =
@@ -82,6 +92,18 @@ void keep_window_rows(const Segment& segment, int layer, const std::byte* rows) 
   for (int t = std::max(0, segment.n - layout.shape.window); t < segment.n; ++t) {
     std::memcpy(segment.sequence->window_row(layer, segment.start + t),
                 rows + static_cast<size_t>(t) * bytes, bytes);
+  }
+}
+
+void keep_exact_latents(const Segment& segment, int layer, const std::byte* rows) {
+  const CacheLayout& layout = segment.sequence->layout();
+  const size_t bytes = layout.layers[static_cast<size_t>(layer)].latent_exact.row_bytes;
+  const int newest = segment.n - layout.formats.recent_tokens;
+  for (int t = 0; t < segment.n; ++t) {
+    const int pos = segment.start + t;
+    if (t < newest && pos >= layout.formats.sink_tokens) continue;
+    std::memcpy(segment.sequence->exact_latent(layer, pos), rows + static_cast<size_t>(t) * bytes,
+                bytes);
   }
 }
 

@@ -15,8 +15,9 @@ struct AttentionQuery {
   const float* q;  // [n, n_heads * head_dim], rotated
   int n_heads;
   int head_dim;
-  const std::byte* window_rows;  // [n] stored rows: the segment's own
-  const float* sinks;            // [n_heads]
+  // [n] stored rows, the segment's own: window rows, or of quantised latents the bf16 rows.
+  const std::byte* window_rows;
+  const float* sinks;  // [n_heads]
   float scale;
   const int32_t* picks;   // CSA: [n, topk], ascending
   const int32_t* counts;  // CSA: [n]
@@ -31,7 +32,8 @@ class Attention {
 
   /// Keys of the query at position t, in this order: window rows of positions
   /// max(0, t - window + 1) .. t, then entries in ascending order: the picks of a CSA layer, all
-  /// w < (t + 1) / ratio of an HCA layer.
+  /// w < (t + 1) / ratio of an HCA layer. Of quantised latents the first tokens' and those of the
+  /// newest ones, counted from t, are taken as bf16.
   void attend(Exec& exec, const AttentionQuery& query, const Segment& segment, int layer);
 
  private:
@@ -44,5 +46,7 @@ class Attention {
 
 /// Keeps the segment's newest window rows in the sequence's ring. `rows` as in AttentionQuery.
 void keep_window_rows(const Segment& segment, int layer, const std::byte* rows);
+/// The same of the bf16 rows of quantised latents, with those of the first tokens.
+void keep_exact_latents(const Segment& segment, int layer, const std::byte* rows);
 
 }  // namespace varve

@@ -255,9 +255,9 @@ void print_bench_table(const BenchReport& report, bool profile) {
   const Roofs& roofs = report.roofs;
   fmt::print("{}, {} threads, kernels {}, products {}\n", cpu_name(), report.n_threads,
              report.options.kernels->name, products_name(report));
-  fmt::print("{}, weights {}\n",
-             describe_formats(CacheLayout(report.model->cache_shape(), report.options.formats)),
-             report.weights);
+  const CacheLayout layout(report.model->cache_shape(), report.options.formats);
+  fmt::print("{}, weights {}\n{}\n", describe_formats(layout), report.weights,
+             describe_attention(*report.options.kernels, layout, report.options.products));
   fmt::print("roofs, measured here: read {:.1f} GB/s, f32 FMA {:.0f} GMAC/s,\n  bf16 dot ",
              roofs.read_bytes_per_s / 1e9, roofs.f32_macs_per_s / 1e9);
   const auto dot = [](double macs) {

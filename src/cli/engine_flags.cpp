@@ -29,6 +29,14 @@ std::string pool_names(Wanted wanted) {
   return names;
 }
 
+std::string format_names() {
+  std::string names;
+  for (const RowFormatInfo& info : row_formats()) {
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", info.name);
+  }
+  return names;
+}
+
 // Applies "pool=format,pool=format".
 Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
   for (size_t begin = 0; begin < text.size();) {
@@ -39,12 +47,14 @@ Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
     const auto format =
         equals == std::string::npos ? std::nullopt : row_format_from_name(item.substr(equals + 1));
     if (!format) {
-      return usage_error("--kv {}: expected POOL=FORMAT with a format of native, bf16, f16, f32",
-                         item);
+      return usage_error("--kv {}: expected POOL=FORMAT with a format of {}", item, format_names());
     }
     const std::string pool = item.substr(0, equals);
     if (pool == "all") {
-      formats = PoolFormats::all(*format);
+      for (const PoolInfo& info : pools()) {
+        if (info.pool == Pool::index && is_quantized(*format)) continue;
+        formats.*(info.format) = PoolFormats::all(*format).of(info.pool);
+      }
       continue;
     }
     const auto info = std::find_if(pools().begin(), pools().end(),
@@ -55,7 +65,11 @@ Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
     }
     const bool is_kv = info->pool == Pool::k || info->pool == Pool::v;
     if (is_kv && *format == RowFormat::native) {
-      return usage_error("--kv {}: keys and values are kept as bf16, f16 or f32", item);
+      return usage_error("--kv {}: keys and values have no native format; expected another of {}",
+                         item, format_names());
+    }
+    if (info->pool == Pool::index && is_quantized(*format)) {
+      return usage_error("--kv {}: index keys are kept as native, bf16, f16 or f32", item);
     }
     formats.*(info->format) = *format;
   }
@@ -139,6 +153,32 @@ std::string describe_formats(const CacheLayout& layout) {
   return text;
 }
 
+std::string describe_attention(const Kernels& kernels, const CacheLayout& layout,
+                               Products products) {
+  const PoolFormats& formats = layout.formats;
+  const auto [keys, values] = kernels.kv_dots(formats.k, formats.v, products);
+  std::vector<std::pair<RowDots, std::string>> found;  // pools by what they come down to
+  for (const PoolInfo& info : pools()) {
+    if (!layout.has(info.pool) || info.pool == Pool::index) continue;
+    const RowDots dots = info.pool == Pool::k   ? keys
+                         : info.pool == Pool::v ? values
+                                                : kernels.row_dots(formats.of(info.pool), products);
+    const auto same = std::find_if(found.begin(), found.end(),
+                                   [&](const auto& known) { return known.first == dots; });
+    if (same == found.end()) {
+      found.emplace_back(dots, info.name);
+    } else {
+      same->second += fmt::format(" {}", info.name);
+    }
+  }
+  std::string text;
+  for (const auto& [dots, names] : found) {
+    text += fmt::format("{}{}", text.empty() ? "attention by " : ", ", row_dots_name(dots));
+    if (found.size() > 1) text += fmt::format(" ({})", names);
+  }
+  return text;
+}
+
 nlohmann::ordered_json formats_object(const CacheLayout& layout) {
   nlohmann::ordered_json out = nlohmann::ordered_json::object();
   for (const PoolInfo& info : pools()) {
@@ -175,9 +215,22 @@ void EngineFlags::add_to(CLI::App& verb) {
   verb.add_option("--products", products,
                   "Inputs of products: 'f32' as they are, 'bf16' rounded (sums are f32)");
   verb.add_option("--kv", kv,
-                  "Row formats by pool, e.g. csa=native,index=f32; pools: window csa\n"
-                  "hca index latent k v all; formats: native bf16 f16 f32 (k and v:\n"
-                  "not native)");
+                  "Row formats by pool, e.g. k=q8_0,v=q4_0 or csa=native,index=f32;\n"
+                  "pools: window csa hca index latent k v all; formats: f32 bf16 f16\n"
+                  "native (not of k, v), q8_0 q5_1 q5_0 q4_1 q4_0 fp8 mxfp4 (not of\n"
+                  "index)");
+  verb.add_option("--kv-sink", kv_sink,
+                  "First tokens whose keys, values or latents stay bf16 where their\n"
+                  "pool is quantised")
+      ->check(CLI::Range(0, kMaxSinkTokens))
+      ->capture_default_str();
+  verb.add_option("--kv-recent", kv_recent, "Newest tokens that each query sees as bf16, likewise")
+      ->check(CLI::Range(0, kMaxRecentTokens))
+      ->capture_default_str();
+  verb.add_option("--kv-rotate", kv_rotate,
+                  "Turn quantised keys, values and latents by a Hadamard matrix:\n"
+                  "'auto' (formats of up to 5 bits), 'on', 'off'")
+      ->capture_default_str();
 }
 
 Result<EngineOptions> EngineFlags::options() const {
@@ -188,6 +241,15 @@ Result<EngineOptions> EngineFlags::options() const {
   }
   options.formats = PoolFormats::all(native ? RowFormat::native : RowFormat::f32);
   VARVE_CHECKED(apply_kv(kv, options.formats));
+  options.formats.sink_tokens = kv_sink;
+  options.formats.recent_tokens = kv_recent;
+  if (kv_rotate == "on") {
+    options.formats.rotation = Rotation::on;
+  } else if (kv_rotate == "off") {
+    options.formats.rotation = Rotation::off;
+  } else if (kv_rotate != "auto") {
+    return usage_error("--kv-rotate {}: expected 'auto', 'on' or 'off'", kv_rotate);
+  }
   options.products = native ? Products::bf16 : Products::f32;
   if (products == "f32") {
     options.products = Products::f32;

@@ -22,6 +22,9 @@ struct EngineFlags {
   std::string numerics = "native";
   std::string products;  // empty: follows numerics
   std::string kv;        // formats of pools, over what numerics says
+  int kv_sink = PoolFormats{}.sink_tokens;
+  int kv_recent = PoolFormats{}.recent_tokens;
+  std::string kv_rotate = "auto";
 
   /// Adds MODEL and the flags to a verb.
   void add_to(CLI::App& verb);
@@ -41,6 +44,10 @@ struct EngineFlags {
 std::optional<RowFormat> common_format(const CacheLayout& layout);
 /// "native rows", or "csa native, window f32, ..." where the model's pools differ.
 std::string describe_formats(const CacheLayout& layout);
+/// What attention multiplies rows by: "attention by bf16 dots", or, where pools differ,
+/// "attention by bf16 dots (k), int8 dots (v)".
+std::string describe_attention(const Kernels& kernels, const CacheLayout& layout,
+                               Products products);
 /// {"csa": "native", ...} of the model's pools.
 nlohmann::ordered_json formats_object(const CacheLayout& layout);
 

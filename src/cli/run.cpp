@@ -134,6 +134,8 @@ void print_json(const Engine& engine, const Outcome& outcome) {
       {"chunk_tokens", engine.memory().chunk_tokens},
       {"threads", engine.n_threads()},
       {"kernels", engine.kernels().name},
+      {"attention",
+       describe_attention(engine.kernels(), engine.cache().layout(), engine.options().products)},
       {"cache_bytes_per_token", engine.cache().layout().bytes_per_token()},
       {"cache_bytes", engine.memory().cache_bytes()},
       {"arena_bytes", engine.memory().arena_bytes},
@@ -161,7 +163,10 @@ void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
              describe_formats(engine.cache().layout()),
              human_bytes(static_cast<double>(engine.memory().arena_bytes)),
              human_bytes(static_cast<double>(engine.memory().weight_bytes)), outcome.weights);
-  fmt::print(stderr, "time: {}\n", time_shares(engine.times()));
+  fmt::print(
+      stderr, "{}, {}\ntime: {}\n", engine.kernels().name,
+      describe_attention(engine.kernels(), engine.cache().layout(), engine.options().products),
+      time_shares(engine.times()));
   if (!stats) return;
   fmt::print(stderr, "kernels: {} ({}), {} threads, products {}, chunk {}\n", engine.kernels().name,
              engine.kernels().description, engine.n_threads(),

@@ -111,7 +111,7 @@ Result<void> Session::fill_seeded(int n, uint64_t seed) {
   const CacheShape shape = engine_->model_->cache_shape();
   Rng rng(seed);
   const PoolFormats& formats = engine_->options_.formats;
-  std::vector<float> values;
+  std::vector<float> values, key;
   const auto draw = [&](int width) {
     values.resize(static_cast<size_t>(width));
     for (float& value : values) value = rng.normal();
@@ -129,21 +129,17 @@ Result<void> Session::fill_seeded(int n, uint64_t seed) {
       fill_state(sequence_.index_state_row(l, pos), 2 * layer.index_state_width());
     }
     for (int w = 0; layer.ratio > 0 && w < n / layer.ratio; ++w) {
-      encode_row(formats.entries(layer.kind), layer.row(), draw(layer.head_dim),
-                 sequence_.entry(l, w));
+      sequence_.store_entry(l, w, draw(layer.head_dim));
       if (!layer.is_picked()) continue;
       encode_row(formats.index, layer.index_row(), draw(layer.index_dim),
                  sequence_.index_key(l, w));
     }
     if (layer.kind != LayerKind::kv) continue;
-    const LayerLayout& at = sequence_.layout().layers[static_cast<size_t>(l)];
     for (int pos = layer.window == 0 ? 0 : std::max(0, n - layer.window); pos < n; ++pos) {
-      const KvBlock block = sequence_.kv_block(l, pos / kBlockTokens);
       for (int h = 0; h < layer.n_kv_heads; ++h) {
-        const auto row = static_cast<size_t>(h * kBlockTokens + pos % kBlockTokens);
-        encode_row(formats.k, layer.kv_row(), draw(layer.head_dim), block.keys + row * at.k_bytes);
-        encode_row(formats.v, layer.kv_row(), draw(layer.head_dim),
-                   block.values + row * at.v_bytes);
+        draw(layer.head_dim);
+        key = values;
+        sequence_.store_kv(l, pos, h, key.data(), draw(layer.head_dim));
       }
     }
   }

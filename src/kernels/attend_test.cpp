@@ -11,6 +11,7 @@
 #include "kernels/op_test.h"
 #include "kernels/test_data.h"
 #include "kernels/test_sets.h"
+#include "tensor/kv_tile.h"
 
 namespace varve {
 namespace {
@@ -159,7 +160,8 @@ TEST(Attend, RowFormatsAndProducts) {
   using enum RowFormat;
   // Lists of one format, which sets have kernels of their own for, and mixed ones.
   const std::vector<std::vector<RowFormat>> lists = {
-      {native}, {bf16}, {native, bf16}, {f32, bf16, f16, native}};
+      {native},       {bf16}, {native, bf16}, {f32, bf16, f16, native}, {fp8}, {q8_0}, {q4_1, bf16},
+      {q5_0, native}, {q5_1}, {q4_0},         {mxfp4, bf16, f16}};
   for (const Products products : {Products::f32, Products::bf16}) {
     for (const auto& formats : lists) {
       for (const int dim : {1, 16, 23, 31, 33, 96, 100, 128, 192}) {
@@ -204,7 +206,8 @@ void check_stored_rows(const Kernels& set, const RowShape& shape,
 
 TEST(Attend, StoredRowsAreTheirValues) {
   Rng rng(23);
-  for (const RowFormat format : {RowFormat::bf16, RowFormat::f16, RowFormat::native}) {
+  for (const RowFormatInfo& info : row_formats()) {
+    const RowFormat format = info.format;
     for (const int dim : kSizes) {
       for (const int rope_dim : {0, dim / 8 * 2, dim / 2 * 2}) {
         const RowShape shape{dim, rope_dim, false};
@@ -294,6 +297,8 @@ TEST(Attend, EveryStoredValue) {
 // Exact integer dots: every set gives the same bits, however the keys are split.
 struct KvCase {
   int head_dim = 64, n_heads = 3, n_queries = 5, position = 200, window = 0, begin = 0;
+  int first = 0, lag = 0;
+  int end = 1 << 30;
   RowFormat k_format = RowFormat::f32, v_format = RowFormat::f32;
   Products products = Products::f32;
 };
@@ -310,19 +315,17 @@ class KvData {
     for (int first = 0; first < end; first += kRunRows) {
       // Rows behind the last query's are not there.
       const auto n = static_cast<size_t>(std::min(kRunRows, end - first));
-      const size_t k_bytes = row_bytes(c.k_format, shape), v_bytes = row_bytes(c.v_format, shape);
-      memory_.emplace_back(n * k_bytes);
-      auto* const keys = memory_.back().as<std::byte>();
-      memory_.emplace_back(n * v_bytes);
-      auto* const values = memory_.back().as<std::byte>();
+      std::byte* const keys = take_rows(c.k_format, shape, n);
+      std::byte* const values = take_rows(c.v_format, shape, n);
       for (size_t i = 0; i < n; ++i) {
         const GuardedBytes k = random_floats(rng, dim), v = random_floats(rng, dim);
-        encode_row(c.k_format, shape, k.as<float>(), keys + i * k_bytes);
-        encode_row(c.v_format, shape, v.as<float>(), values + i * v_bytes);
+        const int row = static_cast<int>(i);
+        store_kv_row(c.k_format, KvSide::keys, shape, k.as<float>(), row, keys);
+        store_kv_row(c.v_format, KvSide::values, shape, v.as<float>(), row, values);
         keys_.emplace_back(dim);
         values_.emplace_back(dim);
-        decode_row(c.k_format, shape, keys + i * k_bytes, keys_.back().data());
-        decode_row(c.v_format, shape, values + i * v_bytes, values_.back().data());
+        load_kv_row(c.k_format, KvSide::keys, shape, keys, row, keys_.back().data());
+        load_kv_row(c.v_format, KvSide::values, shape, values, row, values_.back().data());
       }
       runs_.push_back({keys, values});
     }
@@ -349,8 +352,10 @@ class KvData {
                    c.head_dim,
                    c.position + first,
                    c.window,
+                   c.first,
+                   c.lag,
                    c.begin,
-                   c.position + c.n_queries,
+                   std::min(c.end, c.position + c.n_queries),
                    runs_.data() + first_run,
                    first_run,
                    kRunRows,
@@ -370,16 +375,17 @@ class KvData {
     const auto dim = static_cast<size_t>(c.head_dim);
     for (int i = 0; i < c.n_queries; ++i) {
       const int t = c.position + i;
-      const int first = std::max(c.begin, c.window == 0 ? 0 : t - c.window + 1);
+      const int first = std::max({c.begin, c.first, c.window == 0 ? 0 : t - c.window + 1});
       for (int h = 0; h < c.n_heads; ++h) {
         const auto head = static_cast<size_t>(i * c.n_heads + h);
-        if (first > t) {
+        const int end = std::min(t + 1 - c.lag, c.end);
+        if (first >= end) {
           EXPECT_EQ(out.sum[head], 0);
           continue;
         }
         double total = 0;
         std::vector<double> want(dim);
-        for (int p = first; p <= t; ++p) {
+        for (int p = first; p < end; ++p) {
           const auto& key = keys_[static_cast<size_t>(p)];
           double score = 0;
           for (size_t d = 0; d < dim; ++d) {
@@ -404,6 +410,13 @@ class KvData {
 
  private:
   static constexpr int kRunRows = 128;
+  // Room for n rows, whole tiles of them; what nobody writes reads as NaN.
+  std::byte* take_rows(RowFormat format, const RowShape& shape, size_t n) {
+    if (group_format(format) != nullptr) n = (n + kKvTileRows - 1) / kKvTileRows * kKvTileRows;
+    memory_.emplace_back(n * row_bytes(format, shape));
+    std::memset(memory_.back().as<std::byte>(), 0xFF, n * row_bytes(format, shape));
+    return memory_.back().as<std::byte>();
+  }
   float scale() const { return 1 / std::sqrt(static_cast<float>(case_.head_dim)); }
   KvCase case_;
   GuardedBytes q_{0};
@@ -431,6 +444,30 @@ void check_attend_kv(const KvCase& c) {
       data.run(*set, i, std::min(n, c.n_queries - i), parts);
     }
     EXPECT_TRUE(same(parts.values.data(), all.values.data(), all.values.size()));
+  }
+}
+
+TEST(AttendKv, QuantizedRows) {
+  for (const Products products : {Products::f32, Products::bf16}) {
+    for (const RowFormatInfo& k : row_formats()) {
+      for (const RowFormatInfo& v : row_formats()) {
+        const bool one = k.format == v.format || v.format == RowFormat::bf16 ||
+                         k.format == RowFormat::bf16 || v.format == RowFormat::q4_0;
+        if (k.format == RowFormat::native || v.format == RowFormat::native || !one) continue;
+        const auto check = [&](KvCase c) {
+          c.k_format = k.format;
+          c.v_format = v.format;
+          c.products = products;
+          ASSERT_NO_FATAL_FAILURE(check_attend_kv(c));
+        };
+        check({});
+        check({.head_dim = 40, .n_queries = 3, .position = 77, .first = 4});
+        check({.head_dim = 128, .n_heads = 7, .n_queries = 2, .position = 130, .first = 4});
+        check({.n_heads = 2, .n_queries = 70, .position = 30, .first = 4, .lag = 33});
+        check({.n_queries = 70, .position = 150, .window = 50, .begin = 64, .lag = 20});
+        check({.n_queries = 70, .position = 10, .window = 50, .lag = 16, .end = 3});
+      }
+    }
   }
 }
 

@@ -9,6 +9,8 @@
 // closely but not in every bit.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -55,12 +57,18 @@ struct AttendRow {
 /// How inputs enter products: as they are, or rounded to bf16 first. Sums are f32 either way.
 enum class Products { f32, bf16 };
 
+/// What a set multiplies rows of the cache by: f32 numbers, bf16 dots, dots of bytes (two for a
+/// value). Not in silence: the closing line of `run` and the costs of `bench` name it.
+enum class RowDots { f32, bf16, int8 };
+std::string_view row_dots_name(RowDots dots);
+
 /// One query's attention over the rows it may see, K = V (spec 4.4): per head h
 ///   s_k = scale * (q_h . row_k),  m = max_k s_k,
 ///   out_h = sum_k exp(s_k - m) row_k / (sum_k exp(s_k - m) + exp(sink_h - m)).
 /// Rows are taken in the order given, in tiles of kAttendTile with one running maximum. With bf16
 /// products q and, where they multiply a row, the exp(s_k - m) are rounded to bf16; rows are what
-/// their format says, and bf16 and native rows are bf16 numbers already.
+/// their format says: bf16, native and fp8 rows are bf16 numbers already, rows in groups may be
+/// rounded to them.
 struct AttendArgs {
   const float* q;  // [n_heads, head_dim]
   int n_heads;
@@ -75,7 +83,7 @@ struct AttendArgs {
   float* workspace;  // kWorkspaceFloats of this thread
 };
 
-/// Rows of one KV head at neighbouring positions, dense.
+/// Rows of one KV head at neighbouring positions: a run of them (tensor/kv_tile.h).
 struct KvRun {
   const std::byte* keys;
   const std::byte* values;
@@ -83,19 +91,23 @@ struct KvRun {
 
 /// Attention of the heads that share one KV head, of several queries at neighbouring positions:
 /// query i stands at position + i and sees the positions up to its own, with a window the last
-/// `window` of them. Only the part of it that lies in [begin, end), as a running softmax leaves it:
+/// `window` of them; of these, those from `first` on, and not its own and the ones right before it,
+/// `lag` of them. Only the part of it that lies in [begin, end), as a running softmax leaves it:
 ///   max = max_k s_k, sum = sum_k exp(s_k - max), values = sum_k exp(s_k - max) v_k,
 /// s_k = scale * (q . k_k). Rows are taken by position, in tiles of kAttendTile positions that
-/// begin at multiples of it; products as in AttendArgs. A query that sees nothing there has max
-/// -inf, sum 0, values 0.
+/// begin at multiples of it; products as in AttendArgs, but that with bf16 products rows in groups
+/// may meet q and exp(s_k - max) rounded to 16-bit integers, a scale a head, in exact dots. A query
+/// that sees nothing there has max -inf, sum 0, values 0.
 struct AttendKvArgs {
   const float* q;  // [n_queries, n_heads, head_dim], queries q_stride floats apart
   size_t q_stride;
   int n_queries;
   int n_heads;
   int head_dim;
-  int position;       // of the first query
-  int window;         // 0: all positions
+  int position;  // of the first query
+  int window;    // 0: all positions
+  int first;
+  int lag;
   int begin, end;     // positions; begin is a multiple of kAttendTile
   const KvRun* runs;  // run i holds positions [(first_run + i) * run_rows, ... + run_rows)
   int first_run;
@@ -110,10 +122,10 @@ struct AttendKvArgs {
 
   /// Positions that query i sees here: [first_seen(i), end_seen(i)), none where that is empty.
   int first_seen(int i) const {
-    const int first = window == 0 ? 0 : position + i - window + 1;
-    return first > begin ? first : begin;
+    const int of_window = window == 0 ? 0 : position + i - window + 1;
+    return std::max({of_window, first, begin});
   }
-  int end_seen(int i) const { return position + i + 1 < end ? position + i + 1 : end; }
+  int end_seen(int i) const { return std::min(position + i + 1 - lag, end); }
 };
 
 /// Lightning Indexer (spec 6): scores[w] = sum over h of weights[h] * max(0, q_h . keys_w),
@@ -190,6 +202,10 @@ struct Kernels {
   void (*linear_bf16)(const LinearBf16Args&);
   void (*attend)(const AttendArgs&);
   void (*attend_kv)(const AttendKvArgs&);
+  /// What attend() over rows of this format alone, and of bf16, comes down to.
+  RowDots (*row_dots)(RowFormat format, Products products);
+  /// The same of attend_kv(): of keys and of values.
+  std::array<RowDots, 2> (*kv_dots)(RowFormat k, RowFormat v, Products products);
   void (*index_scores)(const IndexScoresArgs&);
   void (*index_scores_native)(const IndexScoresNativeArgs&);
   void (*pool)(const PoolArgs&);

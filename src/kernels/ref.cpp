@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "kernels/kernels.h"
+#include "tensor/kv_tile.h"
 
 namespace varve {
 namespace {
@@ -82,16 +83,16 @@ void attend(const AttendArgs& a) {
   }
 }
 
-// The stored row of position `pos`.
-const std::byte* kv_row(const AttendKvArgs& a, int pos, bool value) {
+// values [head_dim] = the key or value of position `pos`.
+void kv_row(const AttendKvArgs& a, int pos, KvSide side, float* values) {
   const KvRun& run = a.runs[pos / a.run_rows - a.first_run];
-  const size_t bytes = row_bytes(value ? a.v_format : a.k_format, {a.head_dim, 0, false});
-  return (value ? run.values : run.keys) + static_cast<size_t>(pos % a.run_rows) * bytes;
+  const bool keys = side == KvSide::keys;
+  load_kv_row(keys ? a.k_format : a.v_format, side, {a.head_dim, 0, false},
+              keys ? run.keys : run.values, pos % a.run_rows, values);
 }
 
 void attend_kv_head(const AttendKvArgs& a, int query, const float* q, float* max, float* sum,
                     float* values) {
-  const RowShape shape{a.head_dim, 0, false};
   const auto dim = static_cast<size_t>(a.head_dim);
   const auto input = [&](float x) { return a.products == Products::bf16 ? round_to_bf16(x) : x; };
   float row[kMaxHeadDim], rounded_q[kMaxHeadDim];
@@ -105,7 +106,7 @@ void attend_kv_head(const AttendKvArgs& a, int query, const float* q, float* max
     float score[kAttendTile];
     float tile_max = *max;
     for (int pos = begin; pos < stop; ++pos) {
-      decode_row(a.k_format, shape, kv_row(a, pos, false), row);
+      kv_row(a, pos, KvSide::keys, row);
       score[pos - begin] = a.scale * dot(rounded_q, row, a.head_dim);
       tile_max = std::max(tile_max, score[pos - begin]);
     }
@@ -117,7 +118,7 @@ void attend_kv_head(const AttendKvArgs& a, int query, const float* q, float* max
       const float p = std::exp(score[pos - begin] - *max);
       *sum += p;
       const float weight = input(p);
-      decode_row(a.v_format, shape, kv_row(a, pos, true), row);
+      kv_row(a, pos, KvSide::values, row);
       for (size_t d = 0; d < dim; ++d) values[d] += weight * row[d];
     }
     begin = stop;
@@ -330,6 +331,9 @@ const Kernels& ref_kernels() {
       .linear_bf16 = linear_bf16,
       .attend = attend,
       .attend_kv = attend_kv,
+      .row_dots = [](RowFormat, Products) { return RowDots::f32; },
+      .kv_dots = [](RowFormat, RowFormat,
+                    Products) { return std::array{RowDots::f32, RowDots::f32}; },
       .index_scores = index_scores,
       .index_scores_native = index_scores_native,
       .pool = pool,

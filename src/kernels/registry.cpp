@@ -10,6 +10,18 @@
 
 namespace varve {
 
+std::string_view row_dots_name(RowDots dots) {
+  switch (dots) {
+    case RowDots::f32:
+      return "f32 products";
+    case RowDots::bf16:
+      return "bf16 dots";
+    case RowDots::int8:
+      break;
+  }
+  return "int8 dots";
+}
+
 std::span<const Kernels* const> available_kernels() {
   static const std::vector<const Kernels*> sets = [] {
     std::vector<const Kernels*> found = {&ref_kernels()};

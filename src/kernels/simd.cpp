@@ -34,6 +34,8 @@ const Kernels& kernels() {
       .linear_bf16 = linear_bf16,
       .attend = attend,
       .attend_kv = attend_kv,
+      .row_dots = ref_kernels().row_dots,
+      .kv_dots = ref_kernels().kv_dots,
       .index_scores = index_scores,
       .index_scores_native = index_scores_native,
       .pool = pool,

@@ -21,8 +21,7 @@ constexpr int kChunkHeads = 64;
 // of sums leave registers for the rest.
 constexpr int kValueVectors = kN == 16 ? 4 : 2;
 
-/// scores[h][k] = scale * (q_h . rows_k) for h < n_heads, k < n_rows; -inf up to kAttendTile.
-/// dim is a multiple of kLanes.
+/// scores[h][k] = scale * (q_h . rows_k) for h < n_heads, k < n_rows. dim is a multiple of kLanes.
 HWY_INLINE void attend_scores(const float* q, int n_heads, size_t dim, const float* const* rows,
                               int n_rows, float scale, float* scores) {
   alignas(64) float sums[kTileFloats];
@@ -36,11 +35,6 @@ HWY_INLINE void attend_scores(const float* q, int n_heads, size_t dim, const flo
         fold_tile_row(sums + static_cast<size_t>(i) * kTileRows * kLanes, folded);
         for (int j = 0; j < n; ++j) scores[(h + j) * kAttendTile + k + i] = scale * folded[j];
       }
-    }
-  }
-  for (int h = 0; h < n_heads; ++h) {
-    for (int k = n_rows; k < kAttendTile; ++k) {
-      scores[h * kAttendTile + k] = -std::numeric_limits<float>::infinity();
     }
   }
 }
@@ -149,6 +143,7 @@ HWY_INLINE void attend_chunk(const AttendArgs& a, const float* q, int n_heads, c
     attend_scores(q, n_heads, dim, rows, n_rows, a.scale, scores);
     for (int h = 0; h < n_heads; ++h) {
       float* const p = scores + h * kAttendTile;
+      std::fill(p + n_rows, p + kAttendTile, -std::numeric_limits<float>::infinity());
       shrink[h] = attend_softmax(p, &running_max[h], &running_sum[h]);
       if (a.products == Products::bf16) round_inputs(p, kAttendTile, p);
     }

@@ -8,17 +8,28 @@
 #endif
 
 #include "kernels/simd_attend-inl.h"
+#include "kernels/simd_kv_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace varve {
 namespace HWY_NAMESPACE {
 
-/// Rows [first, first + n_rows) as f32, filled up to dim: where they lie, or decoded into `room`.
+/// n_rows rows from `run` on as f32, filled up to dim: where they lie, or decoded into `room`. In
+/// group formats they are values.
 HWY_INLINE void kv_rows(const std::byte* run, RowFormat format, int head_dim, size_t dim,
                         int n_rows, float* room, const float** rows) {
   const RowShape shape{head_dim, 0, false};
   const size_t bytes = row_bytes(format, shape);
   const auto n = static_cast<size_t>(head_dim);
+  if (const GroupFormat* const groups = group_format(format)) {
+    const KvTile tile(*groups, head_dim);
+    for (int k = 0; k < n_rows; k += kKvTileRows) {
+      decode_value_tile(*groups, tile, run + static_cast<size_t>(k) * bytes,
+                        room + static_cast<size_t>(k) * dim, dim);
+    }
+    for (int k = 0; k < n_rows; ++k) rows[k] = room + static_cast<size_t>(k) * dim;
+    return;
+  }
   for (int k = 0; k < n_rows; ++k) {
     const std::byte* const stored = run + static_cast<size_t>(k) * bytes;
     if (format == RowFormat::f32 && dim == n) {
@@ -39,10 +50,30 @@ struct KvWorkspace {
   float* sums;    // [chunk, dim]
 };
 
+/// scores[h][0, n_rows) of rows [row, row + n_rows) of a run, heads kAttendTile scores apart.
+HWY_INLINE void kv_scores(const AttendKvArgs& a, const KvRun& run, int row, int n_rows, size_t dim,
+                          const float* q, int n_heads, float* room, float* scores) {
+  const RowShape shape{a.head_dim, 0, false};
+  const size_t bytes = row_bytes(a.k_format, shape);
+  const std::byte* const keys = run.keys + static_cast<size_t>(row) * bytes;
+  if (const GroupFormat* const groups = group_format(a.k_format)) {
+    const KvTile tile(*groups, a.head_dim);
+    for (int k = 0; k < n_rows; k += kKvTileRows) {
+      decode_key_tile(*groups, tile, keys + static_cast<size_t>(k) * bytes, room);
+      score_key_tile_heads(q, n_heads, dim, room, a.scale, scores + k);
+    }
+    return;
+  }
+  const float* rows[kAttendTile];
+  kv_rows(keys, a.k_format, a.head_dim, dim, n_rows, room, rows);
+  attend_scores(q, n_heads, dim, rows, n_rows, a.scale, scores);
+}
+
 /// Heads [first, first + n) of the call, query by query.
 HWY_INLINE void attend_kv_chunk(const AttendKvArgs& a, int first, int n, size_t dim,
                                 const KvWorkspace& w) {
   const auto head_dim = static_cast<size_t>(a.head_dim);
+  const bool tiled = group_format(a.k_format) != nullptr || group_format(a.v_format) != nullptr;
   float running_max[kChunkHeads], running_sum[kChunkHeads], shrink[kChunkHeads];
   int seen_from[kChunkHeads] = {}, seen_to[kChunkHeads] = {};
   for (int h = 0; h < n; ++h) {
@@ -50,7 +81,8 @@ HWY_INLINE void attend_kv_chunk(const AttendKvArgs& a, int first, int n, size_t 
     const float* const q = a.q + static_cast<size_t>(query) * a.q_stride +
                            static_cast<size_t>((first + h) % a.n_heads) * head_dim;
     float* const to = w.q + static_cast<size_t>(h) * dim;
-    copy_padded(q, head_dim, to);
+    std::memcpy(to, q, head_dim * sizeof(float));
+    std::memset(to + head_dim, 0, (dim - head_dim) * sizeof(float));
     if (a.products == Products::bf16) round_inputs(to, dim, to);
     running_max[h] = -std::numeric_limits<float>::infinity();
     running_sum[h] = 0;
@@ -61,42 +93,44 @@ HWY_INLINE void attend_kv_chunk(const AttendKvArgs& a, int first, int n, size_t 
   // Later queries see from and up to later positions.
   const int stop = seen_to[n - 1];
   for (int begin = seen_from[0] / kAttendTile * kAttendTile; begin < stop; begin += kAttendTile) {
-    int h0 = 0, h1 = n;  // those that see some of the tile
-    while (h0 < n && seen_to[h0] <= begin) ++h0;
-    while (h1 > h0 && seen_from[h1 - 1] >= begin + kAttendTile) --h1;
+    int h0 = 0, h1 = n;  // those that see some of the tile, whose row k is the position begin + k
+    const auto sees_none = [&](int h) {
+      return HWY_MIN(seen_to[h], begin + kAttendTile) <= HWY_MAX(seen_from[h], begin);
+    };
+    while (h0 < n && sees_none(h0)) ++h0;
+    while (h1 > h0 && sees_none(h1 - 1)) --h1;
     if (h0 == h1) continue;
-    const int row0 = HWY_MAX(seen_from[h0], begin), row1 = HWY_MIN(stop, begin + kAttendTile);
-    const int n_rows = row1 - row0;
+    // Rows [k0, k1) of the tile are read; whole tiles of rows where some lie so.
+    const int k0 =
+        HWY_MAX(seen_from[h0] - begin, 0) / (tiled ? kKvTileRows : 1) * (tiled ? kKvTileRows : 1);
+    const int k1 = HWY_MIN(stop - begin, kAttendTile);
+    const int n_rows = k1 - k0;
     const KvRun& run = a.runs[begin / a.run_rows - a.first_run];
-    const size_t row = static_cast<size_t>(row0 % a.run_rows);
-    const RowShape shape{a.head_dim, 0, false};
-    const float* rows[kAttendTile];
-    kv_rows(run.keys + row * row_bytes(a.k_format, shape), a.k_format, a.head_dim, dim, n_rows,
-            w.rows, rows);
+    const int row = begin % a.run_rows + k0;
     const int n_heads = h1 - h0;
-    attend_scores(w.q + static_cast<size_t>(h0) * dim, n_heads, dim, rows, n_rows, a.scale,
-                  w.scores);
+    kv_scores(a, run, row, n_rows, dim, w.q + static_cast<size_t>(h0) * dim, n_heads, w.rows,
+              w.scores + k0);
     for (int h = h0; h < h1; ++h) {
       float* const p = w.scores + (h - h0) * kAttendTile;
-      for (int k = 0; k < HWY_MIN(seen_from[h] - row0, n_rows); ++k) {
-        p[k] = -std::numeric_limits<float>::infinity();
-      }
-      for (int k = HWY_MAX(0, seen_to[h] - row0); k < n_rows; ++k) {
-        p[k] = -std::numeric_limits<float>::infinity();
-      }
+      const int from = HWY_MAX(seen_from[h] - begin, 0);
+      const int to = HWY_MIN(seen_to[h] - begin, kAttendTile);
+      std::fill(p, p + from, -std::numeric_limits<float>::infinity());
+      std::fill(p + to, p + kAttendTile, -std::numeric_limits<float>::infinity());
       shrink[h] = attend_softmax(p, &running_max[h], &running_sum[h]);
       if (a.products == Products::bf16) round_inputs(p, kAttendTile, p);
     }
-    kv_rows(run.values + row * row_bytes(a.v_format, shape), a.v_format, a.head_dim, dim, n_rows,
-            w.rows, rows);
+    const float* rows[kAttendTile];
+    kv_rows(run.values +
+                static_cast<size_t>(row) * row_bytes(a.v_format, RowShape{a.head_dim, 0, false}),
+            a.v_format, a.head_dim, dim, n_rows, w.rows, rows);
     float* const sums = w.sums + static_cast<size_t>(h0) * dim;
     size_t d = 0;
     for (; d + kValueVectors * kN <= dim; d += kValueVectors * kN) {
-      attend_values_heads<kValueVectors>(w.scores, shrink + h0, n_heads, rows, n_rows, d, sums,
+      attend_values_heads<kValueVectors>(w.scores + k0, shrink + h0, n_heads, rows, n_rows, d, sums,
                                          dim);
     }
     for (; d < dim; d += kN) {
-      attend_values_heads<1>(w.scores, shrink + h0, n_heads, rows, n_rows, d, sums, dim);
+      attend_values_heads<1>(w.scores + k0, shrink + h0, n_heads, rows, n_rows, d, sums, dim);
     }
   }
   for (int h = 0; h < n; ++h) {
@@ -109,7 +143,8 @@ HWY_INLINE void attend_kv_chunk(const AttendKvArgs& a, int first, int n, size_t 
 }
 
 HWY_NOINLINE HWY_MAYBE_UNUSED void attend_kv(const AttendKvArgs& a) {
-  const size_t dim = round_up_lanes(static_cast<size_t>(a.head_dim));
+  // Groups are twice as long as a sum has lanes.
+  const auto dim = static_cast<size_t>(row_groups(a.head_dim) * kGroupValues);
   const size_t room = kWorkspaceFloats - kAttendTile * dim;
   const int chunk = static_cast<int>(HWY_MIN(size_t{kChunkHeads}, room / (kAttendTile + 2 * dim)));
   KvWorkspace w;

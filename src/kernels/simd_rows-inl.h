@@ -8,7 +8,8 @@
 #endif
 
 #include "kernels/simd_decode-inl.h"
-#include "tensor/row_format.h"
+#include "tensor/codecs.h"
+#include "tensor/groups.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace varve {
@@ -67,6 +68,69 @@ HWY_INLINE bool decode_e4m3_groups(const uint8_t* codes, size_t n, const uint8_t
   return true;
 }
 
+using DU = hn::RebindToUnsigned<DF>;
+using VU = hn::Vec<DU>;
+
+/// level - zero of kN codes, one in the low bits of each lane.
+HWY_INLINE VF group_levels(const GroupFormat& format, VU codes) {
+  const DU du;
+  const DF df;
+  if (format.table_levels) {
+    // e2m1's exponent and mantissa in f32's places, and what is left to 2^127: twice the value.
+    const VU magnitude = hn::ShiftLeft<22>(hn::And(codes, hn::Set(du, 7u)));
+    const VU sign = hn::ShiftLeft<28>(hn::And(codes, hn::Set(du, 8u)));
+    return hn::Mul(hn::BitCast(df, hn::Or(magnitude, sign)), hn::Set(df, 0x1p127f));
+  }
+  const hn::RebindToSigned<DF> di;
+  const auto level = hn::Sub(hn::BitCast(di, codes), hn::Set(di, format.zero));
+  return hn::ConvertTo(df, level);
+}
+
+/// to[0, kLanes) = values of a group from kLanes of its codes: bytes, or nibbles shifted down by
+/// `shift` with `fifth` bits above them.
+HWY_INLINE void decode_half_group(const GroupFormat& format, const uint8_t* codes, int shift,
+                                  uint32_t fifth, float scale, float min, float* to) {
+  const DU du;
+  const hn::Rebind<uint8_t, DF> d8;
+  for (size_t part = 0; part < kParts; ++part) {
+    VU code = hn::PromoteTo(du, hn::LoadU(d8, codes + part * kN));
+    if (format.bits != 8) code = hn::And(hn::ShiftRightSame(code, shift), hn::Set(du, 15u));
+    if (format.bits == 5) {
+      const VU place = hn::Add(hn::Iota(du, 0), hn::Set(du, static_cast<uint32_t>(part * kN)));
+      const VU bit = hn::And(hn::Shr(hn::Set(du, fifth), place), hn::Set(du, 1u));
+      code = hn::Or(code, hn::ShiftLeft<4>(bit));
+    }
+    const VF scaled = hn::Mul(group_levels(format, code), set(scale));
+    store(format.has_min ? hn::Add(scaled, set(min)) : scaled, to + part * kN);
+  }
+}
+
+/// A row of a group format.
+HWY_INLINE void decode_groups(const GroupFormat& format, const RowShape& shape,
+                              const uint8_t* bytes, float* to) {
+  constexpr size_t kHalf = kGroupValues / 2;
+  static_assert(kHalf == kLanes);
+  const GroupRow at(format, shape);
+  for (size_t g = 0; g < at.n_groups; ++g) {
+    uint16_t scale_bits = 0, min_bits = 0;
+    std::memcpy(&scale_bits, bytes + at.scales_at + g * format.scale_bytes(), format.scale_bytes());
+    std::memcpy(&min_bits, bytes + at.mins_at + g * format.min_bytes(), format.min_bytes());
+    const float scale = group_scale(format, scale_bits), min = f32_from_f16(min_bits);
+    uint32_t fifth = 0;
+    if (format.bits == 5) std::memcpy(&fifth, bytes + at.high_at + g * sizeof fifth, sizeof fifth);
+    const bool whole = format.bits == 8;
+    const uint8_t* const codes = bytes + g * (whole ? kGroupValues : kHalf);
+    float values[kGroupValues];
+    decode_half_group(format, codes, 0, fifth, scale, min, values);
+    decode_half_group(format, whole ? codes + kHalf : codes, 4, fifth >> kHalf, scale, min,
+                      values + kHalf);
+    const size_t n = HWY_MIN(size_t{kGroupValues}, at.n_grouped - g * kGroupValues);
+    std::memcpy(to + g * kGroupValues, values, n * sizeof(float));
+  }
+  decode_values<CodecBf16, false>(bytes + at.bf16_at, static_cast<size_t>(shape.rope_dim), 1,
+                                  to + at.n_grouped);
+}
+
 /// to[0, dim) = decode_row() of a row of keys and values.
 HWY_NOINLINE HWY_MAYBE_UNUSED void decode_attend_row(const AttendRow& row, const RowShape& shape,
                                                      float* to) {
@@ -84,8 +148,12 @@ HWY_NOINLINE HWY_MAYBE_UNUSED void decode_attend_row(const AttendRow& row, const
       decode_values<CodecF16, false>(bytes, n, 1, to);
       return;
     case RowFormat::native:
+    case RowFormat::fp8:
       if (!decode_e4m3_groups(bytes, n_e4m3, bytes + n_e4m3 + 2 * n_bf16, to)) break;
       decode_values<CodecBf16, false>(bytes + n_e4m3, n_bf16, 1, to + n_e4m3);
+      return;
+    default:
+      decode_groups(*group_format(row.format), shape, bytes, to);
       return;
   }
   decode_row(row.format, shape, row.bytes, to);

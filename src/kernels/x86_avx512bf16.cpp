@@ -275,6 +275,8 @@ const Kernels* avx512bf16_kernels() {
     set.linear_bf16 = linear_bf16;
     set.attend = attend_avx512bf16;
     set.attend_kv = attend_kv_avx512bf16;
+    set.row_dots = row_dots_avx512bf16;
+    set.kv_dots = kv_dots_avx512bf16;
     if (avx512vnni_index_scores() != nullptr) {
       set.description = "AVX3 with AVX512-BF16 and VNNI dot products";
       set.index_scores_native = avx512vnni_index_scores();

@@ -7,6 +7,7 @@
 
 #include "kernels/simd.h"
 #include "kernels/x86_avx512bf16_attend-inl.h"
+#include "tensor/groups.h"
 
 namespace varve {
 namespace {
@@ -21,7 +22,8 @@ struct Shape {
         n_bf16(static_cast<size_t>(a.rope_dim)) {}
   size_t scales_at() const { return n_e4m3 + 2 * n_bf16; }
   size_t n_groups() const { return (n_e4m3 + kE4m3Group - 1) / kE4m3Group; }
-  size_t row_stride() const { return padded + kStep; }  // stores may reach a vector too far
+  RowShape row() const { return {static_cast<int>(dim), static_cast<int>(n_bf16), false}; }
+  size_t row_stride() const { return padded + 2 * kStep; }  // stores may reach two vectors too far
 
   size_t dim;
   size_t padded;  // the dimensions that are worked on, zeros behind dim
@@ -34,13 +36,64 @@ VARVE_TARGET bool fits(const AttendArgs& a, const Shape& shape) {
   const size_t scales_at = shape.scales_at(), n_groups = shape.n_groups();
   for (int k = 0; k < a.n_rows; ++k) {
     const AttendRow& row = a.rows[k];
-    if (row.format == RowFormat::bf16) continue;
-    if (row.format != RowFormat::native) return false;
+    if (row.format == RowFormat::bf16 || group_format(row.format) != nullptr) continue;
+    if (row.format != RowFormat::native && row.format != RowFormat::fp8) return false;
     if (!scales_fit(reinterpret_cast<const uint8_t*>(row.bytes) + scales_at, n_groups)) {
       return false;
     }
   }
   return true;
+}
+
+/// to[0, 16) = values of a group rounded to bf16, from their codes, one a byte.
+VARVE_INLINE void put_group_values(const GroupFormat& format, __m128i codes, float scale, float min,
+                                   uint16_t* to) {
+  if (format.table_levels) {
+    const auto* const table = reinterpret_cast<const __m128i*>(kE2m1Levels.data());
+    codes = _mm_shuffle_epi8(_mm_loadu_si128(table), codes);
+  }
+  const __m512i levels =
+      _mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), _mm512_set1_epi32(format.zero));
+  const __m512 values =
+      _mm512_fmadd_ps(_mm512_cvtepi32_ps(levels), _mm512_set1_ps(scale), _mm512_set1_ps(min));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                      reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(values)));
+}
+
+/// A row of a group format. Values behind the last group's are whatever they are until the rotated
+/// ones overwrite them.
+VARVE_TARGET void decode_groups(const GroupFormat& format, const RowShape& row_shape,
+                                const uint8_t* bytes, uint16_t* to) {
+  const GroupRow at(format, row_shape);
+  const __m128i low_four = _mm_set1_epi8(15);
+  for (size_t g = 0; g < at.n_groups; ++g) {
+    uint16_t scale_bits = 0, min_bits = 0;
+    std::memcpy(&scale_bits, bytes + at.scales_at + g * format.scale_bytes(), format.scale_bytes());
+    std::memcpy(&min_bits, bytes + at.mins_at + g * format.min_bytes(), format.min_bytes());
+    const float scale = group_scale(format, scale_bits), min = f32_from_f16(min_bits);
+    __m128i first, second;
+    if (format.bits == 8) {
+      first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + g * kGroupValues));
+      second = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + g * kGroupValues + kLanes));
+    } else {
+      const __m128i both =
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + g * kGroupValues / 2));
+      first = _mm_and_si128(both, low_four);
+      second = _mm_and_si128(_mm_srli_epi16(both, 4), low_four);
+    }
+    if (format.bits == 5) {
+      uint32_t fifth;
+      std::memcpy(&fifth, bytes + at.high_at + g * sizeof fifth, sizeof fifth);
+      const __m128i sixteen = _mm_set1_epi8(16);
+      first = _mm_mask_add_epi8(first, static_cast<__mmask16>(fifth), first, sixteen);
+      second = _mm_mask_add_epi8(second, static_cast<__mmask16>(fifth >> 16), second, sixteen);
+    }
+    put_group_values(format, first, scale, min, to + g * kGroupValues);
+    put_group_values(format, second, scale, min, to + g * kGroupValues + kLanes);
+  }
+  copy_bf16(bytes + at.bf16_at, static_cast<size_t>(row_shape.rope_dim), to + at.n_grouped);
+  const size_t dim = static_cast<size_t>(row_shape.dim), padded = round_up(dim, kStep);
+  std::memset(to + dim, 0, (padded - dim) * sizeof(uint16_t));
 }
 
 /// to[0, padded) = the row.
@@ -49,6 +102,10 @@ VARVE_INLINE void decode(const AttendRow& row, const Shape& shape, uint16_t* to)
   _mm512_storeu_si512(to + shape.padded - kStep, _mm512_setzero_si512());
   if (row.format == RowFormat::bf16) {
     copy_bf16(bytes, shape.dim, to);
+    return;
+  }
+  if (const GroupFormat* const groups = group_format(row.format)) {
+    decode_groups(*groups, shape.row(), bytes, to);
     return;
   }
   const uint8_t* const scales = bytes + shape.scales_at();
@@ -69,8 +126,7 @@ VARVE_INLINE void decode(const AttendRow& row, const Shape& shape, uint16_t* to)
 
 /// Rows lie wherever the cache has them, so nothing but this reads them ahead.
 VARVE_INLINE void prefetch(const AttendRow& row, const Shape& shape) {
-  const size_t bytes = row.format == RowFormat::native ? shape.scales_at() + shape.n_groups()
-                                                       : shape.dim * sizeof(uint16_t);
+  const size_t bytes = row_bytes(row.format, shape.row());
   for (size_t i = 0; i < bytes; i += 64) {
     _mm_prefetch(reinterpret_cast<const char*>(row.bytes) + i, _MM_HINT_T0);
   }
@@ -185,6 +241,11 @@ VARVE_TARGET void attend_chunk(const AttendArgs& a, const Shape& shape, const Wo
 }
 
 }  // namespace
+
+RowDots row_dots_avx512bf16(RowFormat format, Products products) {
+  const bool other = format == RowFormat::f32 || format == RowFormat::f16;
+  return products == Products::f32 || other ? RowDots::f32 : RowDots::bf16;
+}
 
 void attend_avx512bf16(const AttendArgs& a) {
   static const Kernels& simd = *simd_kernels().front();

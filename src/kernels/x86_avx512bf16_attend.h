@@ -6,7 +6,8 @@
 namespace varve {
 
 /// attend for machines that have the set "avx512bf16". With bf16 products and rows that are all
-/// native or bf16, a tile of rows is decoded to bf16 once and meets all heads twice:
+/// native, bf16 or quantised, a tile of rows is decoded to bf16 once (rows in groups are rounded to
+/// it) and meets all heads twice:
 ///  - a score is summed in one lane over the pairs of dimensions (0, 1), (2, 3), ...;
 ///  - a value is summed in one lane over the pairs of rows (0, 1), (2, 3), ... of the tile, an odd
 ///    last one with zeros;
@@ -17,7 +18,12 @@ namespace varve {
 /// query alone, and so does the choice.
 void attend_avx512bf16(const AttendArgs& a);
 
-/// attend_kv in the same way, where products, keys and values are bf16; all else is left to "simd".
+RowDots row_dots_avx512bf16(RowFormat format, Products products);
+
+/// attend_kv, with bf16 products: bf16 and fp8 rows in the same way, rows in groups by exact dots
+/// of their bytes (x86_avx512vnni_kv-inl.h). All else, and a call with f32 or f16 rows on either
+/// side, is left to "simd".
 void attend_kv_avx512bf16(const AttendKvArgs& a);
+std::array<RowDots, 2> kv_dots_avx512bf16(RowFormat k, RowFormat v, Products products);
 
 }  // namespace varve

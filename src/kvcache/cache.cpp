@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include "tensor/kv_tile.h"
+
 namespace varve {
 namespace {
 
@@ -205,6 +207,72 @@ KvBlock Sequence::kv_block(int layer, int block) const {
                                                   static_cast<size_t>(block % shape.ring_blocks()) *
                                                       at.ring_block_bytes;
   return {base + at.k_at, base + at.v_at};
+}
+
+KvBlock Sequence::recent_block(int layer, int block) const {
+  const CacheLayout& layout = cache_->layout_;
+  const LayerLayout& at = layout.layers[static_cast<size_t>(layer)];
+  const LayerShape& shape = layout.shape.layers[static_cast<size_t>(layer)];
+  const size_t first_row = static_cast<size_t>(block % layout.recent_blocks()) *
+                           static_cast<size_t>(shape.n_kv_heads) * kBlockTokens;
+  return exact_rows(at.k_exact.recent_at + first_row * at.k_exact.row_bytes,
+                    at.v_exact.recent_at + first_row * at.v_exact.row_bytes, layer);
+}
+
+KvBlock Sequence::sinks(int layer) const {
+  const LayerLayout& at = cache_->layout_.layers[static_cast<size_t>(layer)];
+  return exact_rows(at.k_exact.sinks_at, at.v_exact.sinks_at, layer);
+}
+
+// Null for what is not kept.
+KvBlock Sequence::exact_rows(size_t k_at, size_t v_at, int layer) const {
+  const LayerLayout& at = cache_->layout_.layers[static_cast<size_t>(layer)];
+  std::byte* const detail = cache_->detail(cache_->slots_[static_cast<size_t>(slot_)].detail);
+  return {at.k_exact.row_bytes > 0 ? detail + k_at : nullptr,
+          at.v_exact.row_bytes > 0 ? detail + v_at : nullptr};
+}
+
+void Sequence::store_kv(int layer, int pos, int head, const float* key, const float* value) const {
+  const CacheLayout& layout = cache_->layout_;
+  const PoolFormats& formats = layout.formats;
+  const LayerLayout& at = layout.layers[static_cast<size_t>(layer)];
+  const RowShape shape = layout.shape.layers[static_cast<size_t>(layer)].kv_row();
+  const auto store = [&](const KvBlock& to, int run_rows, int row, RowFormat k, RowFormat v) {
+    const auto first = static_cast<size_t>(head * run_rows);
+    if (to.keys != nullptr) {
+      store_kv_row(k, KvSide::keys, shape, key, row, to.keys + first * row_bytes(k, shape));
+    }
+    if (to.values != nullptr) {
+      store_kv_row(v, KvSide::values, shape, value, row, to.values + first * row_bytes(v, shape));
+    }
+  };
+  const int block = pos / kBlockTokens, row = pos % kBlockTokens;
+  store(kv_block(layer, block), kBlockTokens, row, formats.k, formats.v);
+  if (at.k_exact.row_bytes + at.v_exact.row_bytes == 0) return;
+  if (formats.recent_tokens > 0) {
+    store(recent_block(layer, block), kBlockTokens, row, RowFormat::bf16, RowFormat::bf16);
+  }
+  if (pos < formats.sink_tokens) {
+    store(sinks(layer), formats.sink_tokens, pos, RowFormat::bf16, RowFormat::bf16);
+  }
+}
+
+void Sequence::store_entry(int layer, int w, const float* values) const {
+  const CacheLayout& layout = cache_->layout_;
+  const LayerShape& shape = layout.shape.layers[static_cast<size_t>(layer)];
+  encode_row(layout.formats.entries(shape.kind), shape.row(), values, entry(layer, w));
+  if (layout.layers[static_cast<size_t>(layer)].latent_exact.row_bytes == 0) return;
+  if (w >= layout.formats.sink_tokens && layout.formats.recent_tokens == 0) return;
+  encode_row(RowFormat::bf16, shape.row(), values, exact_latent(layer, w));
+}
+
+std::byte* Sequence::exact_latent(int layer, int pos) const {
+  const CacheLayout& layout = cache_->layout_;
+  const ExactRows& at = layout.layers[static_cast<size_t>(layer)].latent_exact;
+  std::byte* const detail = cache_->detail(cache_->slots_[static_cast<size_t>(slot_)].detail);
+  const bool sink = pos < layout.formats.sink_tokens;
+  const int row = sink ? pos : pos % layout.formats.recent_tokens;
+  return detail + (sink ? at.sinks_at : at.recent_at) + static_cast<size_t>(row) * at.row_bytes;
 }
 
 std::byte* Sequence::window_row(int layer, int pos) const {

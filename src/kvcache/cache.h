@@ -37,8 +37,8 @@ struct CacheBytes {
 
 class Cache;
 
-/// Keys [n_kv_heads, kBlockTokens] and values of one layer in one block; rows are k_bytes and
-/// v_bytes of the layer's layout apart.
+/// Keys [n_kv_heads, kBlockTokens] and values of one layer in one block; a head's are a run of 128
+/// rows (tensor/kv_tile.h), rows of k_bytes and v_bytes of the layer's layout.
 struct KvBlock {
   std::byte* keys;
   std::byte* values;
@@ -71,6 +71,19 @@ class Sequence {
   /// Keys and values of the block of 128 tokens that begins at 128 * block: room as for entries;
   /// with a window, values of the tokens that are in it.
   KvBlock kv_block(int layer, int block) const;
+  /// Beside quantised keys or values, the same as bf16: of the newest tokens, in the block of 128
+  /// that begins at 128 * block; and of the first ones, [n_kv_heads, sink_tokens]. Null for a pool
+  /// that is not quantised.
+  KvBlock recent_block(int layer, int block) const;
+  KvBlock sinks(int layer) const;
+  /// Stores key and value [head_dim] of one head of token `pos` wherever they are kept. Tokens of
+  /// one tile (kKvTileRows) share bytes: they are not to be stored by two threads at once.
+  void store_kv(int layer, int pos, int head, const float* key, const float* value) const;
+  /// Stores entry w of a layer [head_dim]; of a latent its bf16 row too, where that is kept.
+  void store_entry(int layer, int w, const float* values) const;
+  /// Beside quantised latents, the row of token `pos` as bf16: valid for the first tokens and for
+  /// the newest ones.
+  std::byte* exact_latent(int layer, int pos) const;
   /// The window's row of token `pos`: valid for the last `window` tokens.
   std::byte* window_row(int layer, int pos) const;
   /// The compressor's input of token `pos`, state_width() kv values, then as many scores: valid for
@@ -101,6 +114,7 @@ class Sequence {
   friend class Cache;
   Sequence(Cache* cache, int slot) : cache_(cache), slot_(slot) {}
   void release();
+  KvBlock exact_rows(size_t k_at, size_t v_at, int layer) const;
 
   Cache* cache_ = nullptr;
   int slot_ = -1;

@@ -45,10 +45,25 @@ void CacheLayout::place_window(const LayerShape& layer, LayerLayout& out) {
   detail_pools[Pool::window] += ring;
 }
 
+ExactRows CacheLayout::place_exact(Pool pool, const RowShape& row, size_t sinks, size_t recent) {
+  if (!formats.keeps_exact(pool)) return {};
+  ExactRows out;
+  out.row_bytes = varve::row_bytes(RowFormat::bf16, row);
+  out.sinks_at = place(detail_bytes, sinks * out.row_bytes);
+  out.recent_at = place(detail_bytes, recent * out.row_bytes);
+  detail_pools[pool] += (sinks + recent) * out.row_bytes;
+  return out;
+}
+
 void CacheLayout::place_keys_and_values(const LayerShape& layer, LayerLayout& out) {
   out.k_bytes = row_bytes(formats.k, layer.kv_row());
   out.v_bytes = row_bytes(formats.v, layer.kv_row());
-  const size_t rows = static_cast<size_t>(layer.n_kv_heads) * kBlockTokens;
+  const auto n_heads = static_cast<size_t>(layer.n_kv_heads);
+  const size_t rows = n_heads * kBlockTokens;
+  const size_t sinks = n_heads * static_cast<size_t>(formats.sink_tokens);
+  const size_t recent = rows * static_cast<size_t>(recent_blocks());
+  out.k_exact = place_exact(Pool::k, layer.kv_row(), sinks, recent);
+  out.v_exact = place_exact(Pool::v, layer.kv_row(), sinks, recent);
   if (layer.window == 0) {
     out.k_at = place(block_bytes, rows * out.k_bytes);
     out.v_at = place(block_bytes, rows * out.v_bytes);
@@ -70,6 +85,11 @@ void CacheLayout::place_entries(const LayerShape& layer, LayerLayout& out) {
   out.entry_bytes = row_bytes(formats.entries(layer.kind), layer.row());
   out.entries_at = place(block_bytes, n_entries * out.entry_bytes);
   block_pools[entry_pool(layer.kind)] += n_entries * out.entry_bytes;
+  if (!layer.is_compressed()) {
+    out.latent_exact =
+        place_exact(Pool::latent, layer.row(), static_cast<size_t>(formats.sink_tokens),
+                    static_cast<size_t>(formats.recent_tokens));
+  }
   if (layer.is_picked()) {
     out.index_bytes = row_bytes(formats.index, layer.index_row());
     out.index_at = place(block_bytes, n_entries * out.index_bytes);

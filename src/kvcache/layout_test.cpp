@@ -61,6 +61,28 @@ TEST(CacheLayout, KeysAndValuesOfPublishedModels) {
   EXPECT_TRUE(sliding.keeps_detail());
 }
 
+TEST(CacheLayout, QuantizedPoolsKeepSomeTokensAsBf16) {
+  const CacheShape shape{.layers = {{.kind = LayerKind::kv, .head_dim = 64, .n_kv_heads = 3}},
+                         .window = 0};
+  PoolFormats formats = PoolFormats::all(RowFormat::bf16);
+  formats.k = RowFormat::q8_0;
+  const CacheLayout half(shape, formats);
+  EXPECT_EQ(half.bytes_per_token(), 3 * (68 + 128));
+  EXPECT_TRUE(half.keeps_detail());
+  // Two ring blocks of 128 tokens, four sinks; of values none.
+  EXPECT_EQ(half.detail_pools[Pool::k], size_t{2 * 128 + 4} * 3 * 128);
+  EXPECT_EQ(half.detail_pools[Pool::v], 0u);
+  formats.sink_tokens = formats.recent_tokens = 0;
+  EXPECT_FALSE(CacheLayout(shape, formats).keeps_detail());
+
+  const CacheShape latent{
+      .layers = {{.kind = LayerKind::mla, .ratio = 1, .head_dim = 576, .rope_dim = 64}},
+      .window = 0};
+  const CacheLayout q4(latent, PoolFormats::all(RowFormat::q4_0));
+  EXPECT_EQ(q4.bytes_per_token(), 512 * 18 / 32 + 128);
+  EXPECT_EQ(q4.detail_pools[Pool::latent], size_t{128 + 4} * 576 * 2);
+}
+
 TEST(CacheLayout, AWindowsRingHoldsItBesideABlockThatIsWritten) {
   for (const auto& [window, blocks] : {std::pair{1, 1}, {2, 2}, {128, 2}, {129, 2}, {130, 3}}) {
     EXPECT_EQ((LayerShape{.kind = LayerKind::kv, .window = window}.ring_blocks()), blocks)

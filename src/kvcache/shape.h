@@ -11,6 +11,12 @@ namespace varve {
 /// Tokens of one cache block. Every compression ratio divides it, so a sealed block is complete.
 inline constexpr int kBlockTokens = 128;
 
+/// Blocks of a ring that holds the newest n tokens and a block's worth more, which a step writes
+/// before it reads; 0 for none.
+constexpr int ring_blocks_of(int n_tokens) {
+  return n_tokens == 0 ? 0 : (n_tokens - 1 + kBlockTokens - 1) / kBlockTokens + 1;
+}
+
 enum class LayerKind {
   swa,  // the sliding window only
   csa,  // window + one entry per `ratio` tokens, overlapping, picked by the Lightning Indexer
@@ -47,11 +53,8 @@ struct LayerShape {
     return !is_compressed() ? 0 : (kind == LayerKind::csa ? 2 * head_dim : head_dim);
   }
   int index_state_width() const { return kind == LayerKind::csa ? 2 * index_dim : 0; }
-  /// kv with a window: blocks of the ring that holds the window's tokens and a block's worth more,
-  /// which a step writes before it reads.
-  int ring_blocks() const {
-    return window == 0 ? 0 : (window - 1 + kBlockTokens - 1) / kBlockTokens + 1;
-  }
+  /// kv with a window: blocks of its ring.
+  int ring_blocks() const { return ring_blocks_of(window); }
 };
 
 struct CacheShape {

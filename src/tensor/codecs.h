@@ -92,6 +92,13 @@ inline float f32_from_e8m0(uint8_t byte) {
   return std::bit_cast<float>(static_cast<uint32_t>(byte) << 23);
 }
 
+/// The byte of the power of two at or above x > 0 (spec 2.3).
+inline uint8_t e8m0_at_or_above(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  const uint32_t exponent = (bits >> 23) & 255u;
+  return static_cast<uint8_t>(exponent + ((bits & 0x7FFFFFu) != 0 ? 1u : 0u));
+}
+
 inline constexpr std::array<float, 16> kE2m1Values = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,
                                                       4.0f,  6.0f,  -0.0f, -0.5f, -1.0f, -1.5f,
                                                       -2.0f, -3.0f, -4.0f, -6.0f};

@@ -2,42 +2,42 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <numeric>
 #include <vector>
 
 #include "tensor/codecs.h"
+#include "tensor/groups.h"
 
 namespace varve {
 namespace {
 
 constexpr std::array kFormats = {
-    RowFormatInfo{RowFormat::f32, "f32", "32-bit floats, no rounding"},
-    RowFormatInfo{RowFormat::bf16, "bf16", "bfloat16"},
-    RowFormatInfo{RowFormat::f16, "f16", "IEEE half"},
+    RowFormatInfo{RowFormat::f32, "f32", "32-bit floats, no rounding", 32},
+    RowFormatInfo{RowFormat::bf16, "bf16", "bfloat16", 16},
+    RowFormatInfo{RowFormat::f16, "f16", "IEEE half", 16},
     RowFormatInfo{RowFormat::native, "native",
-                  "e4m3 with a scale per 64 + bf16 RoPE values; index keys e2m1 per 32"},
+                  "e4m3 with a scale per 64 + bf16 RoPE values; index keys e2m1 per 32", 8},
+    RowFormatInfo{RowFormat::q8_0, "q8_0", "8 bits and a scale per 32", 8},
+    RowFormatInfo{RowFormat::q5_1, "q5_1", "5 bits, a scale and a minimum per 32", 5},
+    RowFormatInfo{RowFormat::q5_0, "q5_0", "5 bits and a scale per 32", 5},
+    RowFormatInfo{RowFormat::q4_1, "q4_1", "4 bits, a scale and a minimum per 32", 4},
+    RowFormatInfo{RowFormat::q4_0, "q4_0", "4 bits and a scale per 32", 4},
+    RowFormatInfo{RowFormat::fp8, "fp8", "e4m3 with a power-of-two scale per 64", 8},
+    RowFormatInfo{RowFormat::mxfp4, "mxfp4", "e2m1 with a power-of-two scale per 32", 4},
 };
 
-// Where the parts of a native row lie.
+// Where the parts of a native row lie, and of an fp8 row, which ends with its scales.
 struct NativeRow {
-  explicit NativeRow(const RowShape& shape)
+  NativeRow(const RowShape& shape, bool padded)
       : n_e4m3(static_cast<size_t>(shape.dim - shape.rope_dim)),
         n_bf16(static_cast<size_t>(shape.rope_dim)),
         n_groups((n_e4m3 + kE4m3Group - 1) / kE4m3Group),
         scales_at(n_e4m3 + 2 * n_bf16),
-        bytes((scales_at + n_groups + 7) / 8 * 8) {}
+        bytes(padded ? (scales_at + n_groups + 7) / 8 * 8 : scales_at + n_groups) {}
   size_t n_e4m3, n_bf16, n_groups, scales_at, bytes;
 };
-
-// The exponent byte of the power of two at or above x > 0, by its bits: spec 2.3.
-uint8_t e8m0_at_or_above(float x) {
-  const auto bits = std::bit_cast<uint32_t>(x);
-  const uint32_t exponent = (bits >> 23) & 255u;
-  return static_cast<uint8_t>(exponent + ((bits & 0x7FFFFFu) != 0 ? 1u : 0u));
-}
 
 float largest_magnitude(const float* values, size_t n) {
   float most = 0;
@@ -45,14 +45,17 @@ float largest_magnitude(const float* values, size_t n) {
   return most;
 }
 
-void encode_native(const RowShape& shape, const float* values, std::byte* row) {
-  const NativeRow at(shape);
+constexpr uint8_t kMostScale = 245;
+
+void encode_native(const RowShape& shape, bool padded, const float* values, std::byte* row) {
+  const NativeRow at(shape, padded);
   std::memset(row + at.scales_at, 0, at.bytes - at.scales_at);
   for (size_t g = 0; g < at.n_groups; ++g) {
     const size_t begin = g * kE4m3Group;
     const size_t end = std::min(begin + kE4m3Group, at.n_e4m3);
     const float amax = std::max(largest_magnitude(values + begin, end - begin), 1e-4f);
-    const uint8_t scale = e8m0_at_or_above(amax * (1.0f / 448.0f));
+    // A scale that keeps every code a normal bf16 number.
+    const uint8_t scale = std::min(e8m0_at_or_above(amax * (1.0f / 448.0f)), kMostScale);
     const float inverse = 1.0f / f32_from_e8m0(scale);
     row[at.scales_at + g] = std::byte{scale};
     for (size_t i = begin; i < end; ++i) row[i] = std::byte{e4m3_from_f32(values[i] * inverse)};
@@ -64,7 +67,7 @@ void encode_native(const RowShape& shape, const float* values, std::byte* row) {
 }
 
 void decode_native(const RowShape& shape, const std::byte* row, float* values) {
-  const NativeRow at(shape);
+  const NativeRow at(shape, false);
   for (size_t i = 0; i < at.n_e4m3; ++i) {
     values[i] = f32_from_e4m3(static_cast<uint8_t>(row[i])) *
                 f32_from_e8m0(static_cast<uint8_t>(row[at.scales_at + i / kE4m3Group]));
@@ -160,60 +163,54 @@ std::optional<RowFormat> row_format_from_name(std::string_view name) {
   return std::nullopt;
 }
 
+bool is_quantized(RowFormat format) {
+  return group_format(format) != nullptr || format == RowFormat::fp8;
+}
+
+int row_format_bits(RowFormat format) {
+  return kFormats[static_cast<size_t>(format)].bits;
+}
+
 size_t row_bytes(RowFormat format, const RowShape& shape) {
-  const auto dim = static_cast<size_t>(shape.dim);
-  switch (format) {
-    case RowFormat::f32:
-      return dim * 4;
-    case RowFormat::bf16:
-    case RowFormat::f16:
-      return dim * 2;
-    case RowFormat::native:
-      break;
+  if (const GroupFormat* const groups = group_format(format)) {
+    return group_row_bytes(*groups, shape);
   }
+  const auto dim = static_cast<size_t>(shape.dim);
+  if (format == RowFormat::f32) return dim * 4;
+  if (format == RowFormat::bf16 || format == RowFormat::f16) return dim * 2;
   if (shape.index) return nibble_bytes(shape.dim) + static_cast<size_t>(index_groups(shape.dim));
-  return NativeRow(shape).bytes;
+  return NativeRow(shape, format == RowFormat::native).bytes;
 }
 
 void encode_row(RowFormat format, const RowShape& shape, const float* values, std::byte* row) {
-  switch (format) {
-    case RowFormat::f32:
-      std::memcpy(row, values, static_cast<size_t>(shape.dim) * sizeof(float));
-      break;
-    case RowFormat::bf16:
-      encode_16_bit(values, shape.dim, row, bf16_from_f32);
-      break;
-    case RowFormat::f16:
-      encode_16_bit(values, shape.dim, row, f16_from_f32);
-      break;
-    case RowFormat::native:
-      if (shape.index) {
-        encode_native_index(values, shape.dim, row);
-      } else {
-        encode_native(shape, values, row);
-      }
-      break;
+  if (const GroupFormat* const groups = group_format(format)) {
+    encode_group_row(*groups, shape, values, row);
+  } else if (format == RowFormat::f32) {
+    std::memcpy(row, values, static_cast<size_t>(shape.dim) * sizeof(float));
+  } else if (format == RowFormat::bf16) {
+    encode_16_bit(values, shape.dim, row, bf16_from_f32);
+  } else if (format == RowFormat::f16) {
+    encode_16_bit(values, shape.dim, row, f16_from_f32);
+  } else if (shape.index) {
+    encode_native_index(values, shape.dim, row);
+  } else {
+    encode_native(shape, format == RowFormat::native, values, row);
   }
 }
 
 void decode_row(RowFormat format, const RowShape& shape, const std::byte* row, float* values) {
-  switch (format) {
-    case RowFormat::f32:
-      std::memcpy(values, row, static_cast<size_t>(shape.dim) * sizeof(float));
-      break;
-    case RowFormat::bf16:
-      decode_16_bit(row, shape.dim, values, f32_from_bf16);
-      break;
-    case RowFormat::f16:
-      decode_16_bit(row, shape.dim, values, f32_from_f16);
-      break;
-    case RowFormat::native:
-      if (shape.index) {
-        decode_native_index(row, shape.dim, values);
-      } else {
-        decode_native(shape, row, values);
-      }
-      break;
+  if (const GroupFormat* const groups = group_format(format)) {
+    decode_group_row(*groups, shape, row, values);
+  } else if (format == RowFormat::f32) {
+    std::memcpy(values, row, static_cast<size_t>(shape.dim) * sizeof(float));
+  } else if (format == RowFormat::bf16) {
+    decode_16_bit(row, shape.dim, values, f32_from_bf16);
+  } else if (format == RowFormat::f16) {
+    decode_16_bit(row, shape.dim, values, f32_from_f16);
+  } else if (shape.index) {
+    decode_native_index(row, shape.dim, values);
+  } else {
+    decode_native(shape, row, values);
   }
 }
 

@@ -17,6 +17,14 @@ enum class RowFormat : uint8_t {
   bf16,    // rounded to nearest even
   f16,     // the same; beyond +-65504 is infinite
   native,  // the production recipe (spec 2.5): see below
+  // Quantised: the unrotated values in groups (groups.h), the rotated ones as bf16.
+  q8_0,
+  q5_1,
+  q5_0,
+  q4_1,
+  q4_0,
+  fp8,  // e4m3 as in native rows, nothing behind the scales
+  mxfp4,
 };
 
 /// What a row holds.
@@ -31,6 +39,10 @@ struct RowShape {
 // zeros up to a multiple of 8 bytes. 448 + 2 * 64 + 7 + 1 = 584 bytes for Flash and Pro.
 // Native index keys: Hadamard-transformed, then e2m1 in groups of 32, two a byte, the low nibble
 // first; then the scales as e8m0. 64 + 4 = 68 bytes for Flash and Pro.
+// Rows in groups of 32: the codes of dim - rope_dim values, the last group filled up (bytes; or
+// nibbles, value i of a group low in byte i, value i + 16 high; of q5_* then the fifth bits, 4
+// bytes a group); then the scales; then the minima; then the rotated values as bf16. Keys and
+// values of heads are kept in tiles of such rows (kv_tile.h), of the same size.
 inline constexpr int kE4m3Group = 64;
 inline constexpr int kE2m1Group = 32;
 
@@ -38,9 +50,13 @@ struct RowFormatInfo {
   RowFormat format;
   std::string_view name;         // what --kv takes
   std::string_view description;  // for people
+  int bits;                      // of a value's code
 };
 
 std::span<const RowFormatInfo> row_formats();
+/// Whether a code has fewer bits than bf16: the newest and the first rows are worth keeping whole.
+bool is_quantized(RowFormat format);
+int row_format_bits(RowFormat format);
 std::string_view row_format_name(RowFormat format);
 std::optional<RowFormat> row_format_from_name(std::string_view name);
 

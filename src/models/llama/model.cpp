@@ -4,6 +4,7 @@
 
 #include "models/config_fields.h"
 #include "models/llama/runner.h"
+#include "tensor/groups.h"
 
 namespace varve::llama {
 
@@ -28,21 +29,34 @@ void Llama::visit_weights(const WeightVisitor& visit) const {
 std::vector<PartCost> Llama::row_costs(const PoolFormats& formats, int begin, int end) const {
   using Unit = PartCost::Unit;
   const Config& c = config_;
-  // Dots take keys and values that are both bf16.
-  const bool dots = formats.k == RowFormat::bf16 && formats.v == RowFormat::bf16;
-  const Unit unit = dots ? Unit::products : Unit::f32;
-  PartCost keys{.part = "keys", .unit = unit};
-  PartCost values{.part = "values", .unit = unit};
+  // Rows of both sides have to be such as dots take.
+  const auto is_group = [](RowFormat f) { return group_format(f) != nullptr; };
+  const auto has_dots = [&](RowFormat f) {
+    return f == RowFormat::bf16 || f == RowFormat::fp8 || is_group(f);
+  };
+  const bool dots = has_dots(formats.k) && has_dots(formats.v);
+  const auto part = [&](std::string_view name, RowFormat f) {
+    return PartCost{.part = name,
+                    .unit = !dots         ? Unit::f32
+                            : is_group(f) ? Unit::int8
+                                          : Unit::products};
+  };
+  PartCost keys = part("keys", formats.k);
+  PartCost values = part("values", formats.v);
+  const auto bytes_per_product = [&](const PartCost& cost) {
+    return cost.unit == Unit::int8 ? 2.0 : 1.0;  // a high and a low byte
+  };
   const RowShape row{c.head_dim, 0, false};
   for (const int window : c.windows) {
     const auto seen = [&](int t) { return window == 0 ? t + 1 : std::min(window, t + 1); };
-    const double read = window == 0 ? end : end - std::max(0, begin - window + 1);
+    const int first = window == 0 ? 0 : std::max(0, begin - window + 1);
     double met = 0;
     for (int t = begin; t < end; ++t) met += seen(t);
-    keys.bytes += read * c.n_kv_heads * static_cast<double>(row_bytes(formats.k, row));
-    values.bytes += read * c.n_kv_heads * static_cast<double>(row_bytes(formats.v, row));
-    keys.macs += met * c.n_heads * c.head_dim;
-    values.macs += met * c.n_heads * c.head_dim;
+    met *= static_cast<double>(c.n_heads) * c.head_dim;
+    keys.bytes += c.n_kv_heads * seen_row_bytes(formats, Pool::k, row, first, begin, end);
+    values.bytes += c.n_kv_heads * seen_row_bytes(formats, Pool::v, row, first, begin, end);
+    keys.macs += met * bytes_per_product(keys);
+    values.macs += met * bytes_per_product(values);
   }
   return {keys, values};
 }

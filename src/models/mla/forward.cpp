@@ -68,6 +68,9 @@ ForwardPass::ForwardPass(const Mla& model, ArenaBuilder& arena, Exec& exec,
       model_(model),
       config_(model.config()),
       formats_(options.formats),
+      turned_(formats_.rotates(Pool::latent, config_.kv_lora_rank)),
+      exact_bytes_(static_cast<int>(
+          row_bytes(RowFormat::bf16, {config_.latent_dim(), config_.rope_dim, false}))),
       sinks_(static_cast<size_t>(config_.n_heads), -std::numeric_limits<float>::infinity()),
       experts_(arena, expert_shape(config_), options.max_tokens) {
   const Config& c = config_;
@@ -80,6 +83,9 @@ ForwardPass::ForwardPass(const Mla& model, ArenaBuilder& arena, Exec& exec,
   q_ = floats(n, c.n_heads * c.qk_dim());
   latent_ = floats(n, c.latent_dim());
   absorbed_ = floats(n, c.n_heads * c.latent_dim());
+  if (formats_.keeps_exact(Pool::latent)) {
+    exact_rows_ = arena.take<std::byte>("scratch", at(n, exact_bytes_));
+  }
   values_ = floats(n, c.n_heads * c.v_dim);
   index_key_ = floats(n, c.index_head_dim);
   index_q_ = floats(n, c.index_n_heads * c.index_head_dim);
@@ -147,23 +153,36 @@ void ForwardPass::attention(const Batch& batch, int l) {
   {
     const PartTimer timer(times_, Part::attention);
     for (const Segment& segment : batch.segments) {
-      attention_.attend(exec_,
-                        {.q = absorbed_ + at(segment.first, wide),
-                         .n_heads = c.n_heads,
-                         .head_dim = c.latent_dim(),
-                         .window_rows = nullptr,
-                         .sinks = sinks_.data(),
-                         .scale = c.softmax_scale,
-                         .picks = picks_ + at(segment.first, topk_),
-                         .counts = counts_ + segment.first,
-                         .topk = topk_,
-                         .out = absorbed_ + at(segment.first, wide)},
-                        segment, l);
+      attention_.attend(
+          exec_,
+          {.q = absorbed_ + at(segment.first, wide),
+           .n_heads = c.n_heads,
+           .head_dim = c.latent_dim(),
+           .window_rows =
+               exact_rows_ == nullptr ? nullptr : exact_rows_ + at(segment.first, exact_bytes_),
+           .sinks = sinks_.data(),
+           .scale = c.softmax_scale,
+           .picks = picks_ + at(segment.first, topk_),
+           .counts = counts_ + segment.first,
+           .topk = topk_,
+           .out = absorbed_ + at(segment.first, wide)},
+          segment, l);
+      if (exact_rows_ == nullptr) continue;
+      keep_exact_latents(segment, l, exact_rows_ + at(segment.first, exact_bytes_));
     }
+    if (turned_) exec_.parallel(n, [&](int t, int) { turn_heads(t); });  // back again
   }
   const PartTimer timer(times_, Part::linears);
   per_head(w.uv, absorbed_, c.latent_dim(), values_, c.v_dim, n);
   exec_.linear(w.wo, values_, n, y_);
+}
+
+// Turns the part of token t's absorbed queries, or of what they gathered, that meets latents.
+void ForwardPass::turn_heads(int t) {
+  const Config& c = config_;
+  for (int h = 0; h < c.n_heads; ++h) {
+    hadamard(absorbed_ + at(t, c.n_heads * c.latent_dim()) + at(h, c.latent_dim()), c.kv_lora_rank);
+  }
 }
 
 // The batch's queries, brought to the latent's space, and its rows, in the cache.
@@ -204,12 +223,17 @@ void ForwardPass::queries_and_rows(const Batch& batch, int l) {
       float* const latent = latent_ + at(t, c.latent_dim());
       op.rms_norm(latent, w.kv_norm.data(), c.kv_lora_rank, c.rms_eps, latent);
       op.rope(latent + c.kv_lora_rank, 1, 0, c.rope_dim, cos, sin, false);
+      if (turned_) hadamard(latent, c.kv_lora_rank);
       encode_row(formats_.latent, row, latent, segment.sequence->entry(l, segment.start + i));
+      if (exact_rows_ != nullptr) {
+        encode_row(RowFormat::bf16, row, latent, exact_rows_ + at(t, exact_bytes_));
+      }
       float* const absorbed = absorbed_ + at(t, c.n_heads * c.latent_dim()) + c.kv_lora_rank;
       for (int h = 0; h < c.n_heads; ++h) {
         std::copy_n(q_ + at(t, c.n_heads * c.qk_dim()) + at(h, c.qk_dim()) + c.nope_dim, c.rope_dim,
                     absorbed + at(h, c.latent_dim()));
       }
+      if (turned_) turn_heads(t);
       op.rope(absorbed, c.n_heads, static_cast<size_t>(c.latent_dim()), c.rope_dim, cos, sin,
               false);
     });

@@ -43,12 +43,10 @@ void Mla::visit_weights(const WeightVisitor& visit) const {
 std::vector<PartCost> Mla::row_costs(const PoolFormats& formats, int begin, int end) const {
   using Unit = PartCost::Unit;
   const Config& c = config_;
-  const bool dots = formats.latent == RowFormat::bf16 || formats.latent == RowFormat::native;
+  const bool dots = formats.latent != RowFormat::f32 && formats.latent != RowFormat::f16;
   PartCost latent{.part = "latent rows", .unit = dots ? Unit::products : Unit::f32};
   PartCost index{.part = "index keys",
                  .unit = formats.index == RowFormat::native ? Unit::int8 : Unit::f32};
-  const double row =
-      static_cast<double>(row_bytes(formats.latent, {c.latent_dim(), c.rope_dim, false}));
   double met = 0, scored = 0;
   for (int t = begin; t < end; ++t) {
     const bool picks = c.index_n_heads > 0 && t + 1 > c.index_topk;
@@ -56,7 +54,11 @@ std::vector<PartCost> Mla::row_costs(const PoolFormats& formats, int begin, int 
     scored += picks ? t + 1 : 0;
   }
   // A row meets every head twice: as key and as value.
-  latent.bytes = c.n_layers * std::min<double>(end, met) * row;
+  const int first =
+      end - static_cast<int>(std::min<double>(end, met));  // as if picks were the newest
+  latent.bytes =
+      c.n_layers *
+      seen_row_bytes(formats, Pool::latent, {c.latent_dim(), c.rope_dim, false}, first, begin, end);
   latent.macs = 2.0 * c.n_layers * met * c.n_heads * c.latent_dim();
   if (scored == 0) return {latent, index};
   index.bytes = c.n_layers * static_cast<double>(end) *
