@@ -22,11 +22,35 @@ uint16_t f16_within_range(float x) {
   return f16_from_f32(std::clamp(x, -kLargestF16, kLargestF16));
 }
 
-// The nearest level to x that there is.
-uint8_t nearest_level(float x, int n_levels) {
-  const float last = static_cast<float>(n_levels - 1);
-  const float bounded = x > 0 ? std::min(x, last) : 0.0f;  // 0 where x is no number
-  return static_cast<uint8_t>(bounded + 0.5f);
+struct Range {
+  float least, most;
+};
+
+// In eight lanes, which compilers turn into vectors.
+Range range_of(const std::array<float, kGroupValues>& values) {
+  constexpr size_t kLanes = 8;
+  std::array<float, kLanes> least, most;
+  for (size_t l = 0; l < kLanes; ++l) least[l] = most[l] = values[l];
+  for (size_t i = kLanes; i < values.size(); i += kLanes) {
+    for (size_t l = 0; l < kLanes; ++l) {
+      least[l] = values[i + l] < least[l] ? values[i + l] : least[l];
+      most[l] = values[i + l] > most[l] ? values[i + l] : most[l];
+    }
+  }
+  return {*std::min_element(least.begin(), least.end()),
+          *std::max_element(most.begin(), most.end())};
+}
+
+// codes = the levels nearest to (values - min) * inverse + zero.
+void put_levels(const std::array<float, kGroupValues>& values, float min, float inverse, float zero,
+                float last_level, std::array<uint8_t, kGroupValues>& codes) {
+  std::array<int32_t, kGroupValues> levels;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const float level = (values[i] - min) * inverse + zero;
+    const float above = level > 0 ? level : 0;
+    levels[i] = static_cast<int32_t>((above < last_level ? above : last_level) + 0.5f);
+  }
+  for (size_t i = 0; i < values.size(); ++i) codes[i] = static_cast<uint8_t>(levels[i]);
 }
 
 // e2m1 with the power of two at or above amax / 6.
@@ -66,26 +90,22 @@ const GroupFormat* group_format(RowFormat format) {
 
 Group quantize_group(const GroupFormat& format, std::span<const float> given) {
   std::array<float, kGroupValues> values = {};
-  float least = given.empty() ? 0 : kLargestF16, most = -least, largest = 0;
   for (size_t i = 0; i < given.size(); ++i) {
-    // Comparisons that are false for NaN leave 0.
-    const float x = given[i] > -INFINITY && given[i] < INFINITY ? given[i] : 0.0f;
-    values[i] = x;
-    least = std::min(least, x);
-    most = std::max(most, x);
-    if (std::fabs(x) > std::fabs(largest)) largest = x;
+    values[i] = std::fabs(given[i]) < INFINITY ? given[i] : 0.0f;
   }
+  const auto [least, most] = range_of(values);
+  const float largest = most > -least ? most : least;  // in magnitude
   Group out{};
   if (format.table_levels) {
     quantize_e2m1_group(values, std::fabs(largest), out);
     return out;
   }
-  const int n_levels = 1 << format.bits;
+  const auto last_level = static_cast<float>((1 << format.bits) - 1);
   float min = 0, step = 0;
   if (format.has_min) {
     out.min = f16_within_range(least);
     min = f32_from_f16(out.min);
-    step = (most - min) / static_cast<float>(n_levels - 1);
+    step = (most - min) / last_level;
   } else if (format.bits == 8) {
     step = std::fabs(largest) / 127.0f;
   } else {
@@ -95,10 +115,7 @@ Group quantize_group(const GroupFormat& format, std::span<const float> given) {
   out.scale = f16_within_range(step);
   const float scale = f32_from_f16(out.scale);
   const float inverse = scale != 0 ? 1.0f / scale : 0.0f;
-  for (size_t i = 0; i < values.size(); ++i) {
-    const float level = (values[i] - min) * inverse + static_cast<float>(format.zero);
-    out.codes[i] = nearest_level(level, n_levels);
-  }
+  put_levels(values, min, inverse, static_cast<float>(format.zero), last_level, out.codes);
   return out;
 }
 

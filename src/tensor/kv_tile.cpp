@@ -18,45 +18,70 @@ struct CodePlace {
   unsigned bit;
 };
 
-CodePlace key_place(bool nibbles, size_t d, size_t r) {
-  const size_t in_quad = r * 4 + d % 4;
-  return {(nibbles ? d / 8 : d / 4) * 4 * kRows + in_quad, d / 4 % 2 == 1, d / 4,
-          static_cast<unsigned>(in_quad)};
-}
-
-CodePlace value_place(bool nibbles, size_t padded, size_t d, size_t r) {
-  return {(nibbles ? r / 8 : r / 4) * 4 * padded + d * 4 + r % 4, r / 4 % 2 == 1,
-          r / 4 * (padded / 16) + d / 16, static_cast<unsigned>(d % 16 * 4 + r % 4)};
-}
-
-CodePlace place(KvSide side, bool nibbles, size_t padded, size_t d, size_t r) {
-  return side == KvSide::keys ? key_place(nibbles, d, r) : value_place(nibbles, padded, d, r);
-}
-
-void put_code(const GroupFormat& format, const CodePlace& at, uint8_t code, std::byte* tile,
-              std::byte* high) {
-  if (format.bits == 8) {
-    tile[at.byte] = std::byte{code};
-    return;
+template <KvSide kSide, int kBits>
+CodePlace place(size_t padded, size_t d, size_t r) {
+  constexpr bool kNibbles = kBits != 8;
+  if constexpr (kSide == KvSide::keys) {
+    const size_t in_quad = r * 4 + d % 4;
+    return {(kNibbles ? d / 8 : d / 4) * 4 * kRows + in_quad, d / 4 % 2 == 1, d / 4,
+            static_cast<unsigned>(in_quad)};
+  } else {
+    return {(kNibbles ? r / 8 : r / 4) * 4 * padded + d * 4 + r % 4, r / 4 % 2 == 1,
+            r / 4 * (padded / 16) + d / 16, static_cast<unsigned>(d % 16 * 4 + r % 4)};
   }
-  const std::byte nibble{static_cast<uint8_t>(code & 15)};
-  tile[at.byte] = at.high_nibble ? (tile[at.byte] & std::byte{15}) | nibble << 4
-                                 : (tile[at.byte] & std::byte{0xF0}) | nibble;
-  if (format.bits != 5) return;
-  std::byte& bits = high[at.word * 8 + at.bit / 8];
-  const std::byte mask{static_cast<uint8_t>(1u << at.bit % 8)};
-  bits = (code & 16) != 0 ? bits | mask : bits & ~mask;
 }
 
-uint8_t take_code(const GroupFormat& format, const CodePlace& at, const std::byte* tile,
-                  const std::byte* high) {
-  const auto byte = static_cast<unsigned>(tile[at.byte]);
-  if (format.bits == 8) return static_cast<uint8_t>(byte);
-  unsigned code = at.high_nibble ? byte >> 4 : byte & 15u;
-  if (format.bits == 5) {
-    code |= (static_cast<unsigned>(high[at.word * 8 + at.bit / 8]) >> at.bit % 8 & 1u) << 4;
+template <KvSide kSide, int kBits>
+void put_codes(const KvTile& at, const Group& group, size_t g, size_t r, std::byte* tile) {
+  for (size_t i = 0; i < kGroupValues; ++i) {
+    const CodePlace to = place<kSide, kBits>(at.padded_dim, g * kGroupValues + i, r);
+    const uint8_t code = group.codes[i];
+    if constexpr (kBits == 8) {
+      tile[to.byte] = std::byte{code};
+      continue;
+    }
+    const std::byte nibble{static_cast<uint8_t>(code & 15)};
+    tile[to.byte] = to.high_nibble ? (tile[to.byte] & std::byte{15}) | nibble << 4
+                                   : (tile[to.byte] & std::byte{0xF0}) | nibble;
+    if constexpr (kBits == 5) {
+      std::byte& bits = tile[at.high_at + to.word * 8 + to.bit / 8];
+      const std::byte mask{static_cast<uint8_t>(1u << to.bit % 8)};
+      bits = (code & 16) != 0 ? bits | mask : bits & ~mask;
+    }
   }
-  return static_cast<uint8_t>(code);
+}
+
+template <KvSide kSide, int kBits>
+void take_codes(const KvTile& at, const std::byte* tile, size_t g, size_t r, Group& group) {
+  for (size_t i = 0; i < kGroupValues; ++i) {
+    const CodePlace from = place<kSide, kBits>(at.padded_dim, g * kGroupValues + i, r);
+    auto code = static_cast<unsigned>(tile[from.byte]);
+    if constexpr (kBits != 8) code = from.high_nibble ? code >> 4 : code & 15u;
+    if constexpr (kBits == 5) {
+      const auto bits = static_cast<unsigned>(tile[at.high_at + from.word * 8 + from.bit / 8]);
+      code |= (bits >> from.bit % 8 & 1u) << 4;
+    }
+    group.codes[i] = static_cast<uint8_t>(code);
+  }
+}
+
+// Calls f.operator()<side, bits>().
+template <class F>
+void with_kind(KvSide side, int bits, F f) {
+  const auto with_bits = [&]<KvSide kSide>() {
+    if (bits == 8) {
+      f.template operator()<kSide, 8>();
+    } else if (bits == 5) {
+      f.template operator()<kSide, 5>();
+    } else {
+      f.template operator()<kSide, 4>();
+    }
+  };
+  if (side == KvSide::keys) {
+    with_bits.template operator()<KvSide::keys>();
+  } else {
+    with_bits.template operator()<KvSide::values>();
+  }
 }
 
 }  // namespace
@@ -77,10 +102,8 @@ void encode_kv_row(const GroupFormat& format, KvSide side, int head_dim, const f
     const size_t first = g * kGroupValues;
     const Group group =
         quantize_group(format, {values + first, std::min<size_t>(kGroupValues, dim - first)});
-    for (size_t i = 0; i < kGroupValues; ++i) {
-      put_code(format, place(side, format.bits != 8, at.padded_dim, first + i, row), group.codes[i],
-               tile, tile + at.high_at);
-    }
+    with_kind(side, format.bits,
+              [&]<KvSide kSide, int kBits>() { put_codes<kSide, kBits>(at, group, g, row, tile); });
     std::memcpy(tile + at.scales_at + (g * kRows + row) * format.scale_bytes(), &group.scale,
                 format.scale_bytes());
     std::memcpy(tile + at.mins_at + (g * kRows + row) * format.min_bytes(), &group.min,
@@ -92,17 +115,22 @@ void decode_kv_row(const GroupFormat& format, KvSide side, int head_dim, const s
                    int r, float* values) {
   const KvTile at(format, head_dim);
   const auto row = static_cast<size_t>(r);
-  for (size_t d = 0; d < static_cast<size_t>(head_dim); ++d) {
-    const size_t g = d / kGroupValues;
-    uint16_t scale = 0, min = 0;
-    std::memcpy(&scale, tile + at.scales_at + (g * kRows + row) * format.scale_bytes(),
+  Group group{};
+  for (size_t g = 0; g < at.n_groups; ++g) {
+    std::memcpy(&group.scale, tile + at.scales_at + (g * kRows + row) * format.scale_bytes(),
                 format.scale_bytes());
-    std::memcpy(&min, tile + at.mins_at + (g * kRows + row) * format.min_bytes(),
+    std::memcpy(&group.min, tile + at.mins_at + (g * kRows + row) * format.min_bytes(),
                 format.min_bytes());
-    const uint8_t code = take_code(format, place(side, format.bits != 8, at.padded_dim, d, row),
-                                   tile, tile + at.high_at);
-    values[d] = group_value(format, code, group_scale(format, scale),
-                            format.has_min ? f32_from_f16(min) : 0);
+    with_kind(side, format.bits, [&]<KvSide kSide, int kBits>() {
+      take_codes<kSide, kBits>(at, tile, g, row, group);
+    });
+    const float scale = group_scale(format, group.scale);
+    const float min = format.has_min ? f32_from_f16(group.min) : 0;
+    const size_t first = g * kGroupValues;
+    for (size_t i = 0; i < std::min<size_t>(kGroupValues, static_cast<size_t>(head_dim) - first);
+         ++i) {
+      values[first + i] = group_value(format, group.codes[i], scale, min);
+    }
   }
 }
 

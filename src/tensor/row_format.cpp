@@ -214,12 +214,31 @@ void decode_row(RowFormat format, const RowShape& shape, const std::byte* row, f
   }
 }
 
+namespace {
+
+using Eight = float __attribute__((vector_size(32)));
+
+// The stages over pairs 1, 2 and 4 apart of eight values: x, y become x + y, x - y.
+void first_stages(float* x) {
+  constexpr Eight kSigns[3] = {
+      {1, -1, 1, -1, 1, -1, 1, -1}, {1, 1, -1, -1, 1, 1, -1, -1}, {1, 1, 1, 1, -1, -1, -1, -1}};
+  Eight v;
+  std::memcpy(&v, x, sizeof v);
+  v = __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6) + v * kSigns[0];
+  v = __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5) + v * kSigns[1];
+  v = __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3) + v * kSigns[2];
+  std::memcpy(x, &v, sizeof v);
+}
+
+}  // namespace
+
 void hadamard(float* values, int dim) {
   const int n = dim & -dim;
   const float scale = 1.0f / std::sqrt(static_cast<float>(n));
   for (int block = 0; block < dim; block += n) {
     float* const x = values + block;
-    for (int half = 1; half < n; half *= 2) {
+    for (int i = 0; i + 8 <= n; i += 8) first_stages(x + i);
+    for (int half = n < 8 ? 1 : 8; half < n; half *= 2) {
       for (int i = 0; i < n; i += 2 * half) {
         for (int j = i; j < i + half; ++j) {
           const float a = x[j], b = x[j + half];
