@@ -337,6 +337,24 @@ class InspectTest(VerbTest):
         (self.dir / "model.safetensors").write_bytes(b"")
         self.assert_refused(varve("inspect", self.dir, "--ctx", million), 3, "safetensors")
 
+    # Shares that the report of DeepSeek-V4 states (10 % and 7 % of V3.2, 2 % of GQA-8), by formula, and
+    # those of the generations before it.
+    def test_cache_beside_others(self):
+        for name, beside, share in [
+            ("deepseek-v4-pro", "deepseek_v32", 5031.4375 / 48068),
+            ("deepseek-v4-flash", "deepseek_v32", 3514.25 / 48068),
+            ("deepseek-v4-pro", "gqa_8", 5031.4375 / (61 * 4096)),
+            ("deepseek-v4-flash", "gqa_8", 3514.25 / (43 * 4096)),
+            ("llama-3.1-8b", "mha", 8 / 32),
+            ("deepseek-v3.2", "mha", (648 + 68) / (128 * (128 + 64 + 128) * 2)),
+        ]:
+            config = CONFIGS / f"{name}.json"
+            out = json.loads(self.inspect(config, "--ctx", "4096", "--json").stdout)
+            self.assertAlmostEqual(out["cache"]["comparisons"][beside]["share"], share, delta=1e-9)
+        text = self.inspect(CONFIGS / "deepseek-v4-pro.json", "--ctx", "4096").stdout
+        self.assertRegex(text, r"DeepSeek-V3.2: 61 layers of 656 \+ 132 B +48068 +10.47 %")
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
+
     def test_plan_usage_errors(self):
         out = self.make()
         for flags in (["--ctx", "-1"], ["--ctx", "2000000"], ["--kv-memory", "much"]):

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "cli/cache_comparison.h"
 #include "cli/engine_flags.h"
 #include "cli/inspect_model.h"
 #include "cli/model_path.h"
@@ -313,6 +314,11 @@ Result<void> inspect(const InspectFlags& flags) {
         {"tensors", tensors_object(*model, report)},
         {"cache", cache_object(layout, model->max_position())},
     };
+    for (const CacheComparison& other : cache_comparisons(*model)) {
+      out["cache"]["comparisons"][other.id] = {
+          {"bytes_per_token", other.bytes_per_token},
+          {"share", layout.bytes_per_token() / other.bytes_per_token}};
+    }
     if (plan) out["plan"] = plan_object(*plan, layout);
     // A path need not be valid UTF-8; JSON must be.
     fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
@@ -321,6 +327,7 @@ Result<void> inspect(const InspectFlags& flags) {
   print_model(*model, path);
   if (report.total.count > 0) print_tensors(*model, report);
   print_cache(layout, model->max_position());
+  print_comparisons(*model, layout);
   if (plan) print_plan(*plan, layout);
   return {};
 }
