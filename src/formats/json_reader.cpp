@@ -51,12 +51,6 @@ std::optional<int64_t> as_integer(const json& value) {
   return std::nullopt;
 }
 
-std::string name_of(IntRange range) {
-  if (range.min == 1 && range.max == INT32_MAX) return "a positive integer of 32 bits";
-  if (range.min == 1 && range.max == INT64_MAX) return "a positive integer";
-  return fmt::format("an integer from {} to {}", range.min, range.max);
-}
-
 std::string name_of(FloatRange range) {
   const FloatRange any;
   const std::string_view least = range.above_min ? "above" : "of at least";
@@ -76,6 +70,12 @@ bool in_range(double n, FloatRange range) {
 }
 
 }  // namespace
+
+std::string name_of(IntRange range) {
+  if (range.min == 1 && range.max == INT32_MAX) return "a positive integer of 32 bits";
+  if (range.min == 1 && range.max == INT64_MAX) return "a positive integer";
+  return fmt::format("an integer from {} to {}", range.min, range.max);
+}
 
 std::string in_quotes(std::string_view text) {
   constexpr size_t kShownBytes = 60;

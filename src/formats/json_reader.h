@@ -22,6 +22,9 @@ struct IntRange {
   int64_t min = 1;
   int64_t max = INT32_MAX;
 };
+/// "an integer from 1 to 8": as messages name it.
+std::string name_of(IntRange range);
+
 struct FloatRange {
   double min = -1e30;
   double max = 1e30;

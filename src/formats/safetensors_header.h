@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "formats/unread_tensor.h"
 #include "tensor/view.h"
 
 namespace varve {
@@ -24,14 +25,6 @@ namespace varve {
 inline constexpr size_t kMaxHeaderBytes = size_t{512} << 20;
 
 using Metadata = std::map<std::string, std::string, std::less<>>;
-
-/// A tensor of a published type that varve has no use for (U8, BOOL, F64, ...). Its place in the
-/// file is checked like any other's; only reading it is an error.
-struct UnreadTensor {
-  std::string name;
-  std::string dtype;
-  std::string file;
-};
 
 struct SafetensorsFile {
   std::vector<TensorView> tensors;   // sorted by name; they point into the parsed bytes

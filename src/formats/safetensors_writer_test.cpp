@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "formats/safetensors.h"
+#include "formats/checkpoint.h"
 #include "formats/safetensors_test_bytes.h"
 
 namespace varve {

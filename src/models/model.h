@@ -13,7 +13,7 @@
 #include "attention/segment.h"
 #include "base/arena.h"
 #include "base/result.h"
-#include "formats/safetensors.h"
+#include "formats/checkpoint.h"
 #include "kernels/exec.h"
 #include "kvcache/layout.h"
 

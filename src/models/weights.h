@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "formats/safetensors.h"
+#include "formats/checkpoint.h"
 #include "models/decoder.h"
 #include "tensor/weight.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "formats/safetensors.h"
+#include "formats/checkpoint.h"
 #include "models/model.h"
 
 namespace varve::testing_support {

@@ -11,7 +11,7 @@
 #include <set>
 #include <sstream>
 
-#include "formats/safetensors.h"
+#include "formats/checkpoint.h"
 #include "models/deepseek_v4/model.h"
 #include "models/model.h"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "formats/safetensors.h"
+#include "formats/checkpoint.h"
 #include "models/decoder.h"
 #include "models/deepseek_v4/config.h"
 #include "tensor/weight.h"

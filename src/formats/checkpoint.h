@@ -1,28 +1,33 @@
-// The tensors of a checkpoint in safetensors files, mapped, copied only when asked to.
+// The tensors of a checkpoint in safetensors or GGUF files, mapped, copied only when asked to.
 #pragma once
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/mapped_file.h"
 #include "base/result.h"
+#include "formats/gguf_metadata.h"
 #include "formats/safetensors_header.h"
+#include "formats/unread_tensor.h"
 #include "tensor/view.h"
 
 namespace varve {
 
 /// Opening costs O(n log n) in the tensors and touches only headers: 145,116 of them in 8 shards
-/// take 0.4 s (CheckpointTest.ManyTensorsOpenFast, two busy cores). Types read: F32 BF16 F16
-/// F8_E4M3 F8_E8M0 I8 I32 I64. Tensors of the other published types (U8, BOOL, F64, ...) do not
-/// keep a checkpoint from opening: tensors() and find() leave them out and get() says why.
+/// take 0.4 s (CheckpointTest.ManyTensorsOpenFast, two busy cores). Types read: of safetensors F32
+/// BF16 F16 F8_E4M3 F8_E8M0 I8 I32 I64, of GGUF those of gguf_types.h. Tensors of the other
+/// published types (U8, BOOL, F64, ...) do not keep a checkpoint from opening: tensors() and find()
+/// leave them out and get() says why.
 class Checkpoint {
  public:
   /// `path` is one .safetensors file, or a directory with model.safetensors.index.json and its
   /// shards, or with model.safetensors; where both are there the index is followed. A shard's
-  /// tensors that the index does not list are there too.
+  /// tensors that the index does not list are there too. Or it is one GGUF file, or the first part
+  /// of a split one (NAME-00001-of-00003.gguf), beside which the others lie.
   static Result<Checkpoint> open(const std::string& path);
 
   /// Null for a name that is not there or whose type is not read. O(log n).
@@ -34,6 +39,8 @@ class Checkpoint {
   const std::vector<UnreadTensor>& unread() const { return unread_; }
   /// `__metadata__` of the file; of all shards together, where the first that has a key holds.
   const Metadata& metadata() const { return metadata_; }
+  /// Of a GGUF file, or of the first of its parts; null for safetensors.
+  const GgufMetadata* gguf() const { return gguf_ ? &*gguf_ : nullptr; }
 
   /// Copies all files into memory (MappedFile::replace_by_copy); views stay what they are.
   Result<void> replace_by_copy(const std::function<void(size_t)>& progress);
@@ -47,7 +54,10 @@ class Checkpoint {
   const std::vector<std::string>& files() const { return paths_; }
 
  private:
-  Result<void> add_file(const std::string& path);
+  Result<void> open_file(const std::string& path);
+  Result<void> add_safetensors(const std::string& path, MappedFile map);
+  Result<void> add_gguf(const std::string& first_path, MappedFile first);
+  Result<GgufMetadata> add_gguf_part(const std::string& path, MappedFile map);
   Result<void> add_shards(const std::string& index_path, const std::string& directory);
   Result<void> sort_by_name();
 
@@ -57,6 +67,7 @@ class Checkpoint {
   std::vector<TensorView> tensors_;
   std::vector<UnreadTensor> unread_;
   Metadata metadata_;
+  std::optional<GgufMetadata> gguf_;
 };
 
 }  // namespace varve

@@ -1,4 +1,4 @@
-#include "formats/safetensors.h"
+#include "formats/checkpoint.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -7,6 +7,9 @@
 #include <system_error>
 #include <utility>
 
+#include "formats/gguf.h"
+#include "formats/gguf_split.h"
+#include "formats/gguf_types.h"
 #include "formats/json_reader.h"
 
 namespace varve {
@@ -49,8 +52,13 @@ void append(std::vector<T>& to, std::vector<T>&& from) {
 
 }  // namespace
 
-Result<void> Checkpoint::add_file(const std::string& path) {
+Result<void> Checkpoint::open_file(const std::string& path) {
   VARVE_TRY(MappedFile map, MappedFile::open(path));
+  if (is_gguf(map.bytes()) || path.ends_with(".gguf")) return add_gguf(path, std::move(map));
+  return add_safetensors(path, std::move(map));
+}
+
+Result<void> Checkpoint::add_safetensors(const std::string& path, MappedFile map) {
   VARVE_TRY(SafetensorsFile parsed, parse_safetensors(map.bytes(), path));
   append(tensors_, std::move(parsed.tensors));
   append(unread_, std::move(parsed.unread));
@@ -60,12 +68,52 @@ Result<void> Checkpoint::add_file(const std::string& path) {
   return {};
 }
 
+Result<GgufMetadata> Checkpoint::add_gguf_part(const std::string& path, MappedFile map) {
+  VARVE_TRY(GgufFile parsed, parse_gguf(map.bytes(), path));
+  append(tensors_, std::move(parsed.tensors));
+  append(unread_, std::move(parsed.unread));
+  maps_.push_back(std::move(map));
+  paths_.push_back(path);
+  return std::move(parsed.metadata);
+}
+
+Result<void> Checkpoint::add_gguf(const std::string& first_path, MappedFile first) {
+  VARVE_TRY(gguf_, add_gguf_part(first_path, std::move(first)));
+  VARVE_TRY(const GgufSplit split, read_gguf_split(*gguf_));
+  if (split.n_parts == 1) return {};
+  for (int part = 0; part < split.n_parts; ++part) {
+    VARVE_TRY(const std::string path, gguf_part_path(first_path, part, split.n_parts));
+    GgufSplit found = split;
+    if (part > 0) {
+      if (!exists(path)) {
+        return bad_input("{}: expected part {} of {} beside it, found no {}", first_path, part + 1,
+                         split.n_parts, path);
+      }
+      VARVE_TRY(MappedFile map, MappedFile::open(path));
+      VARVE_TRY(const GgufMetadata metadata, add_gguf_part(path, std::move(map)));
+      VARVE_TRY(found, read_gguf_split(metadata));
+    }
+    if (found.part != part || found.n_parts != split.n_parts) {
+      return bad_input(
+          "{}: expected part {} of {}, found part {} of {} (`split.no`, `split.count`)", path,
+          part + 1, split.n_parts, found.part + 1, found.n_parts);
+    }
+  }
+  VARVE_CHECKED(sort_by_name());
+  const auto n_tensors = static_cast<int64_t>(tensors_.size() + unread_.size());
+  if (n_tensors != split.n_tensors) {
+    return gguf_->wrong("split.tensors.count",
+                        fmt::format("{}, as many as all parts have together", n_tensors));
+  }
+  return {};
+}
+
 Result<void> Checkpoint::sort_by_name() {
   const auto by_name = [](const auto& a, const auto& b) { return a.name < b.name; };
   std::sort(tensors_.begin(), tensors_.end(), by_name);
   std::sort(unread_.begin(), unread_.end(), by_name);
   const auto in_both = [this](const std::string& name, const std::string& a, const std::string& b) {
-    return bad_input("{}: expected tensor {} in one shard, found it in {} and {}", path_,
+    return bad_input("{}: expected tensor {} in one file, found it in {} and {}", path_,
                      in_quotes(name), a, b);
   };
   for (size_t i = 1; i < tensors_.size(); ++i) {
@@ -107,7 +155,11 @@ Result<void> Checkpoint::add_shards(const std::string& index_path, const std::st
                        in_quotes(names[i]), in_quotes(shard));
     }
   }
-  for (const auto& [shard, i] : first_tensor) VARVE_CHECKED(add_file(join(directory, shard)));
+  for (const auto& [shard, i] : first_tensor) {
+    const std::string path = join(directory, shard);
+    VARVE_TRY(MappedFile map, MappedFile::open(path));
+    VARVE_CHECKED(add_safetensors(path, std::move(map)));
+  }
   VARVE_CHECKED(sort_by_name());
   for (size_t i = 0; i < names.size(); ++i) {
     const std::string expected = join(directory, shards[i]);
@@ -130,7 +182,7 @@ Result<Checkpoint> Checkpoint::open(const std::string& path) {
   try {
     std::error_code ignored;
     if (!std::filesystem::is_directory(path, ignored)) {
-      VARVE_CHECKED(checkpoint.add_file(path));
+      VARVE_CHECKED(checkpoint.open_file(path));
       return checkpoint;
     }
     const std::string index_path = join(path, kIndexName);
@@ -138,7 +190,7 @@ Result<Checkpoint> Checkpoint::open(const std::string& path) {
     if (exists(index_path)) {
       VARVE_CHECKED(checkpoint.add_shards(index_path, path));
     } else if (exists(single_path)) {
-      VARVE_CHECKED(checkpoint.add_file(single_path));
+      VARVE_CHECKED(checkpoint.open_file(single_path));
     } else {
       return bad_input("{}: expected {} or {} in this directory, found neither", path, kIndexName,
                        kSingleName);
@@ -157,7 +209,8 @@ Result<const TensorView*> Checkpoint::get(std::string_view name) const {
   if (const TensorView* const view = find(name)) return view;
   if (const UnreadTensor* const unread = find_by_name(unread_, name)) {
     return bad_input("{}: tensor {}: `dtype`: expected one of {}, found {}", unread->file,
-                     in_quotes(name), readable_dtypes(), unread->dtype);
+                     in_quotes(name), gguf_ ? readable_gguf_types() : readable_dtypes(),
+                     unread->dtype);
   }
   return bad_input("{}: expected tensor {}, it is missing", path_, in_quotes(name));
 }

@@ -1,4 +1,4 @@
-#include "formats/safetensors.h"
+#include "formats/checkpoint.h"
 
 #include <gtest/gtest.h>
 
@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "formats/gguf_test_bytes.h"
 #include "formats/safetensors_test_bytes.h"
 
 namespace varve {
@@ -109,9 +110,9 @@ TEST_F(CheckpointTest, BadIndexes) {
   put_index(R"({"a":"1.safetensors","b":"1.safetensors","c":"2.safetensors"})");
   expect_error("\"b\": expected it in shard \"1.safetensors\", found it in " + directory_ + "/2");
   put_index(R"({"a":"1.safetensors","b":"3.safetensors"})");
-  expect_error(R"(expected tensor "a" in one shard, found it in )");
+  expect_error(R"(expected tensor "a" in one file, found it in )");
   put_index(R"({"a":"1.safetensors","b":"4.safetensors"})");
-  expect_error(R"(expected tensor "a" in one shard, found it in )");
+  expect_error(R"(expected tensor "a" in one file, found it in )");
   put_index(R"({"a":"broken.safetensors"})");
   expect_error("broken.safetensors: expected at least 8 bytes");
   for (const char* const shard : {"../1.safetensors", "sub/1.safetensors", "/etc/passwd", "..", ".",
@@ -122,6 +123,107 @@ TEST_F(CheckpointTest, BadIndexes) {
   std::filesystem::create_directory(directory_ + "/folder");
   put_index(R"({"a":"folder"})");
   expect_error("folder");
+}
+
+// ---- GGUF
+
+// Part `part` (from 0) of n_parts, with one F32 [2] tensor.
+std::string gguf_part(int part, int n_parts, int n_tensors, const std::string& tensor) {
+  GgufBytes g;
+  return g.entry("split.no", GgufType::uint16, bytes_of(static_cast<uint16_t>(part)))
+      .entry("split.count", GgufType::uint16, bytes_of(static_cast<uint16_t>(n_parts)))
+      .entry("split.tensors.count", GgufType::int32, bytes_of(n_tensors))
+      .entry("part", "number " + std::to_string(part))
+      .tensor(tensor, {2}, 0, 0)
+      .file(8);
+}
+
+TEST_F(CheckpointTest, OneGgufFile) {
+  const std::string bytes =
+      GgufBytes().entry("k", "v").tensor("b", {2, 1}, 0, 0).tensor("a", {3}, 10, 32).file(8);
+  put("cut.gguf", bytes);
+  EXPECT_FALSE(Checkpoint::open(directory_ + "/cut.gguf"));
+  put("m.gguf",
+      GgufBytes().entry("k", "v").tensor("b", {2, 1}, 0, 0).tensor("i", {3}, 24, 32).file(35));
+  auto opened = Checkpoint::open(directory_ + "/m.gguf");
+  ASSERT_TRUE(opened) << opened.error().message;
+  Checkpoint checkpoint = std::move(*opened);
+  ASSERT_NE(checkpoint.gguf(), nullptr);
+  EXPECT_EQ(checkpoint.gguf()->string("k").value(), "v");
+  EXPECT_EQ(checkpoint.find("b")->shape, (std::vector<int64_t>{1, 2}));
+  EXPECT_NE(checkpoint.get("i").error().message.find("MXFP4, found I8"), std::string::npos);
+
+  // A copy stands where the mapping stood, and so do views of tensors and metadata.
+  ASSERT_EQ(checkpoint.mapped_ranges().size(), 1u);
+  const std::byte* const first = checkpoint.mapped_ranges()[0].data();
+  size_t copied = 0;
+  ASSERT_TRUE(checkpoint.replace_by_copy([&](size_t n) { copied += n; }));
+  EXPECT_EQ(copied, checkpoint.mapped_bytes());
+  EXPECT_EQ(checkpoint.copied_bytes(), checkpoint.mapped_bytes());
+  EXPECT_EQ(checkpoint.mapped_ranges()[0].data(), first);
+  EXPECT_EQ(checkpoint.gguf()->string("k").value(), "v");
+  EXPECT_EQ(static_cast<int>(checkpoint.find("b")->bytes[7]), 7);
+}
+
+TEST_F(CheckpointTest, GgufIsKnownByItsFirstBytes) {
+  put("blob", GgufBytes().tensor("b", {2}, 0, 0).file(8));
+  const auto checkpoint = Checkpoint::open(directory_ + "/blob");
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_NE(checkpoint->gguf(), nullptr);
+  put("text.gguf", "hello");
+  const auto text = Checkpoint::open(directory_ + "/text.gguf");
+  EXPECT_NE(text.error().message.find("expected a file that starts with \"GGUF\""),
+            std::string::npos);
+}
+
+TEST_F(CheckpointTest, GgufPartsAreOneCheckpoint) {
+  put("m-00001-of-00003.gguf", gguf_part(0, 3, 3, "b"));
+  put("m-00002-of-00003.gguf", gguf_part(1, 3, 3, "a"));
+  put("m-00003-of-00003.gguf", gguf_part(2, 3, 3, "c"));
+  const auto checkpoint = Checkpoint::open(directory_ + "/m-00001-of-00003.gguf");
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  ASSERT_EQ(checkpoint->tensors().size(), 3u);
+  EXPECT_EQ(checkpoint->tensors()[0].name, "a");
+  EXPECT_EQ(checkpoint->find("a")->file, directory_ + "/m-00002-of-00003.gguf");
+  EXPECT_EQ(checkpoint->files().size(), 3u);
+  EXPECT_EQ(checkpoint->mapped_ranges().size(), 3u);
+  EXPECT_EQ(checkpoint->gguf()->string("part").value(), "number 0");
+}
+
+TEST_F(CheckpointTest, BadGgufParts) {
+  const std::string first = "m-00001-of-00002.gguf", second = "m-00002-of-00002.gguf";
+  const auto message = [&](const std::string& name) {
+    const auto checkpoint = Checkpoint::open(directory_ + "/" + name);
+    return checkpoint ? std::string("no error") : checkpoint.error().message;
+  };
+  const auto expect = [&](const std::string& name, const std::string& fragment) {
+    EXPECT_NE(message(name).find(fragment), std::string::npos) << message(name);
+  };
+  put(first, gguf_part(0, 2, 2, "a"));
+  expect(first, "expected part 2 of 2 beside it, found no " + directory_ + "/" + second);
+  put(second, gguf_part(1, 2, 2, "a"));
+  expect(first, "expected tensor \"a\" in one file, found it in ");
+  put(second, gguf_part(1, 2, 2, "b"));
+  EXPECT_EQ(message(first), "no error");
+  expect(second, "expected the first of 2 parts, a file whose name ends with -00001-of-00002.gguf");
+  put(second, gguf_part(0, 2, 2, "b"));
+  expect(first, second + ": expected part 2 of 2, found part 1 of 2");
+  put(second, gguf_part(1, 3, 2, "b"));
+  expect(first, second + ": expected part 2 of 2, found part 2 of 3");
+  put(second, GgufBytes().tensor("b", {2}, 0, 0).file(8));
+  expect(first, second + ": expected part 2 of 2, found part 1 of 1");
+  put(second, gguf_part(1, 2, 2, "b").substr(0, 120));
+  expect(first, second + ": expected ");
+  put(second, gguf_part(1, 2, 2, "b"));
+  put(first, gguf_part(0, 2, 5, "a"));
+  expect(first,
+         "key `split.tensors.count`: expected 2, as many as all parts have together, found 5");
+  put(first, gguf_part(1, 2, 2, "a"));
+  expect(first, first + ": expected part 1 of 2, found part 2 of 2");
+  put("other.gguf", gguf_part(0, 2, 2, "a"));
+  expect("other.gguf", "expected the first of 2 parts, a file whose name ends with");
+  put(first, gguf_part(7, 2, 2, "a"));
+  expect(first, "key `split.no`: expected an integer from 0 to 1, found 7");
 }
 
 TEST_F(CheckpointTest, ManyTensorsOpenFast) {

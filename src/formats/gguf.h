@@ -1,0 +1,35 @@
+// One GGUF file (versions 2 and 3, little-endian): "GGUF", version, number of tensors and of
+// metadata entries; the metadata; of each tensor its name, extents, type and offset; then, from the
+// next multiple of the alignment on, data.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "formats/gguf_metadata.h"
+#include "formats/unread_tensor.h"
+#include "tensor/view.h"
+
+namespace varve {
+
+/// Between tensors, where `general.alignment` says nothing else.
+inline constexpr size_t kGgufAlignment = 32;
+
+struct GgufFile {
+  GgufMetadata metadata;
+  std::vector<TensorView> tensors;   // sorted by name; they look into the parsed bytes
+  std::vector<UnreadTensor> unread;  // sorted by name
+};
+
+/// Whether a file starts like one.
+bool is_gguf(std::span<const std::byte> bytes);
+
+/// `bytes` is the whole file, named `file` in messages. Names are unique; a tensor starts at a
+/// multiple of the alignment, ends within the file and overlaps no other. No array that is made
+/// while reading is larger than a fixed multiple of the bytes that stand for it.
+Result<GgufFile> parse_gguf(std::span<const std::byte> bytes, const std::string& file);
+
+}  // namespace varve
