@@ -55,6 +55,12 @@ Rope Rope::linear(int rope_dim, double theta, double factor) {
   return rope;
 }
 
+void Rope::divide_frequencies(const std::vector<double>& factors) {
+  for (size_t i = 0; i < frequencies_.size(); ++i) {
+    frequencies_[i] /= static_cast<float>(factors[i]);
+  }
+}
+
 void Rope::angles(int pos, float* cos, float* sin) const {
   for (size_t i = 0; i < frequencies_.size(); ++i) {
     const float angle = static_cast<float>(pos) * frequencies_[i];

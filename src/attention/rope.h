@@ -31,6 +31,9 @@ class Rope {
   /// All positions closer by `factor`.
   static Rope linear(int rope_dim, double theta, double factor);
 
+  /// Frequency i by factors[i]: [rope_dim / 2].
+  void divide_frequencies(const std::vector<double>& factors);
+
   /// Cosines and sines are multiplied by it; 1 from the start.
   void set_amplitude(float amplitude) { amplitude_ = amplitude; }
 

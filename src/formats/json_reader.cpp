@@ -15,6 +15,7 @@ using nlohmann::json;
 struct JsonObject::Document {
   std::string file;
   json root;
+  FieldNames names;
 };
 
 namespace {
@@ -109,13 +110,15 @@ std::string json_problem(const std::exception& error, size_t at_byte) {
   return fmt::format("not JSON at byte {}: {}", at_byte, clean);
 }
 
-Result<JsonObject> JsonObject::parse(std::string_view text, const std::string& file) {
+Result<JsonObject> JsonObject::parse(std::string_view text, const std::string& file,
+                                     FieldNames names) {
   if (text.size() > kMaxJsonBytes) {
     return bad_input("{}: expected at most {} bytes of JSON, found {}", file, kMaxJsonBytes,
                      text.size());
   }
   auto document = std::make_shared<Document>();
   document->file = file;
+  document->names = std::move(names);
   const auto watch = [](int depth, json::parse_event_t event, json&) {
     const bool opens =
         event == json::parse_event_t::object_start || event == json::parse_event_t::array_start;
@@ -184,7 +187,9 @@ bool JsonObject::is_array(std::string_view key) const {
 std::string JsonObject::path(std::string_view key) const {
   // Keys come from files too (weight maps): they are shown like any other text.
   const std::string shown_key = in_quotes(key);
-  return prefix_ + shown_key.substr(1, shown_key.size() - 2);
+  std::string path = prefix_ + shown_key.substr(1, shown_key.size() - 2);
+  const auto named = document_->names.find(path);
+  return named == document_->names.end() ? path : named->second;
 }
 
 std::string JsonObject::shown(std::string_view key) const {
@@ -245,6 +250,21 @@ Result<std::vector<int64_t>> JsonObject::integers(std::string_view key, IntRange
                        name_of(range), show(element));
     }
     out.push_back(*n);
+  }
+  return out;
+}
+
+Result<std::vector<double>> JsonObject::numbers(std::string_view key, FloatRange range) const {
+  const json* const value = get(key);
+  if (value == nullptr || !value->is_array()) return wrong(key, "an array of numbers");
+  std::vector<double> out;
+  out.reserve(value->size());
+  for (const json& element : *value) {
+    if (!element.is_number() || !in_range(element.get<double>(), range)) {
+      return bad_input("{}: field `{}[{}]`: expected {}, found {}", file(), path(key), out.size(),
+                       name_of(range), show(element));
+    }
+    out.push_back(element.get<double>());
   }
   return out;
 }

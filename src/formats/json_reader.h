@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -31,13 +33,17 @@ struct FloatRange {
   bool above_min = false;  // min itself is refused
 };
 
+/// What messages call fields that stand under other names in the file: by dotted path.
+using FieldNames = std::map<std::string, std::string, std::less<>>;
+
 /// One object of a parsed document. Copies are cheap and keep the document alive. A field that
 /// holds null counts as missing, as it does for the Python readers of these files. Where a name is
 /// given twice the last one holds, as there. Integers may be spelled 4096.0.
 class JsonObject {
  public:
-  /// Parses a text that must be one JSON object. `file` names it in messages.
-  static Result<JsonObject> parse(std::string_view text, const std::string& file);
+  /// Parses a text that must be one JSON object. `file` names it in messages, `names` its fields.
+  static Result<JsonObject> parse(std::string_view text, const std::string& file,
+                                  FieldNames names = {});
   /// Reads and parses the file at `path`.
   static Result<JsonObject> read(const std::string& path);
 
@@ -57,6 +63,7 @@ class JsonObject {
   Result<bool> boolean(std::string_view key) const;
   Result<std::string> string(std::string_view key) const;
   Result<std::vector<int64_t>> integers(std::string_view key, IntRange range = {}) const;
+  Result<std::vector<double>> numbers(std::string_view key, FloatRange range = {}) const;
   Result<std::vector<std::string>> strings(std::string_view key) const;
 
   // A missing field has the value `missing` here; a wrong one is still an error.
@@ -65,7 +72,7 @@ class JsonObject {
   Result<bool> boolean_or(std::string_view key, bool missing) const;
   Result<std::string> string_or(std::string_view key, std::string missing) const;
 
-  /// The key as messages spell it: the dotted path from the root.
+  /// The key as messages spell it: the dotted path from the root, or its name in the file.
   std::string path(std::string_view key) const;
   /// The value of `key` as messages show it: short, on one line.
   std::string shown(std::string_view key) const;

@@ -1,10 +1,12 @@
 #include "models/model.h"
 
 #include <filesystem>
+#include <functional>
 
 #include "formats/json_reader.h"
 #include "models/config_fields.h"
 #include "models/deepseek_v4/model.h"
+#include "models/gguf_config.h"
 #include "models/llama/model.h"
 #include "models/mla/model.h"
 
@@ -36,42 +38,57 @@ std::string_view part_name(Part part) {
 
 namespace {
 
-// A family's model out of its config; with the weights of `directory`, or without any where that is
-// null. `check_limits` and `load_weights` are the family's.
+// Opens the files with the weights, once the config has been found to be good.
+using OpenWeights = std::function<Result<Checkpoint>()>;
+
+// A family's model out of its config; without weights where `open` is empty. `check_limits` and
+// `load_weights` are the family's.
 template <class M>
 Result<std::unique_ptr<Model>> build(Result<typename M::Config> parsed, const std::string& file,
-                                     const std::string* directory) {
+                                     const OpenWeights& open) {
   VARVE_TRY(typename M::Config config, std::move(parsed));
   VARVE_CHECKED(check_limits(config, file));
   VARVE_CHECKED(check_cache(file, config.cache_shape()));
   Checkpoint checkpoint;
   typename M::Weights weights;
-  if (directory != nullptr) {
-    VARVE_TRY(checkpoint, Checkpoint::open(*directory));
+  if (open) {
+    VARVE_TRY(checkpoint, open());
     VARVE_TRY(weights, load_weights(checkpoint, config));
   }
   return std::make_unique<M>(std::move(config), std::move(checkpoint), std::move(weights));
 }
 
 // Of the family that the config names.
-Result<std::unique_ptr<Model>> build_named(const std::string& file, const std::string* directory) {
-  VARVE_TRY(const JsonObject config, JsonObject::read(file));
+Result<std::unique_ptr<Model>> build_named(const JsonObject& config, const OpenWeights& open) {
   // DeepSeek's own inference/config.json has no such field.
   VARVE_TRY(const std::string type,
             config.string_or("model_type", std::string(deepseek_v4::kModelType)));
+  const std::string& file = config.file();
   if (type == deepseek_v4::kModelType) {
-    return build<deepseek_v4::DeepseekV4>(deepseek_v4::parse_config(config), file, directory);
+    return build<deepseek_v4::DeepseekV4>(deepseek_v4::parse_config(config), file, open);
   }
   if (is_one_of(type, llama::kModelTypes)) {
-    return build<llama::Llama>(llama::parse_config(config), file, directory);
+    return build<llama::Llama>(llama::parse_config(config), file, open);
   }
   if (is_one_of(type, mla::kModelTypes)) {
-    return build<mla::Mla>(mla::parse_config(config), file, directory);
+    return build<mla::Mla>(mla::parse_config(config), file, open);
   }
   return config.wrong(
       "model_type",
       fmt::format("a model that runs ({}, {}, {})", deepseek_v4::kModelType,
                   fmt::join(llama::kModelTypes, ", "), fmt::join(mla::kModelTypes, ", ")));
+}
+
+Result<std::unique_ptr<Model>> load_gguf(const std::string& path) {
+  VARVE_TRY(Checkpoint checkpoint, Checkpoint::open(path));
+  if (checkpoint.gguf() == nullptr) {
+    return bad_input(
+        "{}: expected a GGUF file, or the directory with config.json and safetensors files", path);
+  }
+  VARVE_TRY(const JsonObject config,
+            config_from_gguf(*checkpoint.gguf(),
+                             [&](std::string_view name) { return checkpoint.find(name); }));
+  return build_named(config, [&]() -> Result<Checkpoint> { return std::move(checkpoint); });
 }
 
 }  // namespace
@@ -80,15 +97,14 @@ Result<std::unique_ptr<Model>> load_model(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return bad_input("no model at {}", path);
-  if (!fs::is_directory(path, ignored)) {
-    return bad_input("{} is not a directory; a model is one with config.json and safetensors files",
-                     path);
-  }
-  return build_named((fs::path(path) / "config.json").string(), &path);
+  if (!fs::is_directory(path, ignored)) return load_gguf(path);
+  VARVE_TRY(const JsonObject config, JsonObject::read((fs::path(path) / "config.json").string()));
+  return build_named(config, [&] { return Checkpoint::open(path); });
 }
 
 Result<std::unique_ptr<Model>> load_shapes(const std::string& config_file) {
-  return build_named(config_file, nullptr);
+  VARVE_TRY(const JsonObject config, JsonObject::read(config_file));
+  return build_named(config, nullptr);
 }
 
 }  // namespace varve

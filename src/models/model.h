@@ -158,8 +158,9 @@ class Model {
                                        const RunnerOptions& options) const = 0;
 };
 
-/// Loads a model directory: config.json and safetensors files. config.json's `model_type` says
-/// which family it is; the message about an unknown one lists those that run.
+/// Loads a model directory (config.json and safetensors files) or a GGUF file, of a split one the
+/// first part. config.json's `model_type` or the file's `general.architecture` says which family it
+/// is; the message about an unknown one lists those that run.
 Result<std::unique_ptr<Model>> load_model(const std::string& path);
 
 /// A model without weights, from a config.json alone: for plans. It must not be run.

@@ -1,6 +1,9 @@
 #include "models/weights.h"
 
+#include <algorithm>
 #include <cstring>
+
+#include "models/gguf_names.h"
 
 namespace varve {
 namespace {
@@ -44,12 +47,28 @@ Result<float> float_at(const TensorView& tensor, size_t i) {
 
 }  // namespace
 
+std::string WeightLoader::stored_name(const std::string& name) const {
+  return checkpoint_.gguf() == nullptr ? name : gguf_tensor_name(name);
+}
+
+bool WeightLoader::has(const std::string& name) const {
+  return checkpoint_.find(stored_name(name)) != nullptr;
+}
+
 Result<const TensorView*> WeightLoader::find(const std::vector<std::string>& names) const {
+  std::vector<std::string> stored;
   for (const std::string& name : names) {
-    if (const TensorView* tensor = checkpoint_.find(name)) return tensor;
+    std::string one = stored_name(name);
+    if (const TensorView* tensor = checkpoint_.find(one)) return tensor;
+    const bool is_new = std::find(stored.begin(), stored.end(), one) == stored.end();
+    if (!one.empty() && is_new) stored.push_back(std::move(one));
   }
-  return bad_input("{}: no tensor {}; looked for {}", checkpoint_.files().front(), names.front(),
-                   fmt::join(names, ", "));
+  for (const UnreadTensor& unread : checkpoint_.unread()) {
+    const bool meant = std::find(stored.begin(), stored.end(), unread.name) != stored.end();
+    if (meant) return checkpoint_.get(unread.name);  // which says that its type is not read
+  }
+  return bad_input("{}: no tensor {}; looked for {}", checkpoint_.files().front(),
+                   stored.empty() ? names.front() : stored.front(), fmt::join(stored, ", "));
 }
 
 Result<Weight> WeightLoader::matrix(const TensorView& tensor,
@@ -84,12 +103,18 @@ Result<Weight> WeightLoader::matrix(const TensorView& tensor,
       scale_cols = kFp4GroupCols;
       break;
     default:
-      return bad_input(
-          "{}: tensor {}: expected F32, BF16, F16, F8_E4M3 or I8 (packed e2m1), found {}",
-          tensor.file, tensor.name, dtype_name(tensor.type));
+      if (!dtype_is_block(tensor.type)) {
+        return bad_input(
+            "{}: tensor {}: expected F32, BF16, F16, F8_E4M3, I8 (packed e2m1) or a block type, "
+            "found {}",
+            tensor.file, tensor.name, dtype_name(tensor.type));
+      }
+      weight.type = tensor.type;
+      break;
   }
   VARVE_CHECKED(expect_shape(tensor, stack_shape(n_stack, n_rows, stored_cols)));
-  weight.row_bytes = static_cast<size_t>(stored_cols) * dtype_bytes(weight.type);
+  weight.row_bytes =
+      static_cast<size_t>(n_cols) / dtype_values(weight.type) * dtype_bytes(weight.type);
   if (scale_rows == 0) return weight;
 
   auto found = find(scale_names);
@@ -143,6 +168,19 @@ Result<Weight> WeightLoader::stacked(const std::string& name, int index, int n_s
                      weight.scale_row_bytes;
   }
   return weight.rows(first_row, n_rows);
+}
+
+Result<ExpertWeights> WeightLoader::stacked_mlp(const std::string& prefix, int index, int n_stack,
+                                                int hidden_size, int width) const {
+  const auto one = [&](std::string_view end, int n_rows, int n_cols) {
+    return stacked(fmt::format("{}{}.weight", prefix, end), index, n_stack, n_rows, 0, n_rows,
+                   n_cols);
+  };
+  ExpertWeights out;
+  VARVE_TRY(out.gate, one("gate_proj", width, hidden_size));
+  VARVE_TRY(out.up, one("up_proj", width, hidden_size));
+  VARVE_TRY(out.down, one("down_proj", hidden_size, width));
+  return out;
 }
 
 Result<std::vector<float>> WeightLoader::vector(const std::vector<std::string>& names,
@@ -205,6 +243,25 @@ Result<Weight> LayerTensors::linear(const std::string& name, int n_rows, int n_c
 
 Result<std::vector<float>> LayerTensors::vector(const std::string& name, int n) const {
   return tensors_.vector({prefix_ + name}, {n});
+}
+
+Result<std::vector<Weight>> LayerTensors::per_head(const std::string& name, int n_heads, int n_rows,
+                                                   int n_cols) const {
+  std::vector<Weight> out;
+  for (int h = 0; h < n_heads; ++h) {
+    VARVE_TRY(const Weight head,
+              tensors_.stacked(prefix_ + name + ".weight", h, n_heads, n_rows, 0, n_rows, n_cols));
+    out.push_back(head);
+  }
+  return out;
+}
+
+Result<ExpertWeights> LayerTensors::expert(const std::string& prefix, int index, int n_experts,
+                                           int hidden_size, int width) const {
+  if (tensors_.has(prefix_ + prefix + "gate_proj.weight")) {
+    return tensors_.stacked_mlp(prefix_ + prefix, index, n_experts, hidden_size, width);
+  }
+  return mlp(fmt::format("{}{}.", prefix, index), hidden_size, width);
 }
 
 Result<ExpertWeights> LayerTensors::mlp(const std::string& prefix, int hidden_size,

@@ -1,5 +1,7 @@
 // Finds a model's tensors in a checkpoint by role, checks them, and turns them into what kernels
-// take. A tensor may go by several published names; the first that is there is used.
+// take. A tensor may go by several published names; the first that is there is used. Names are
+// those of safetensors files; in a GGUF checkpoint the tensor is found under the name that it has
+// there (gguf_names.h).
 #pragma once
 
 #include <string>
@@ -20,8 +22,8 @@ class WeightLoader {
       : checkpoint_(checkpoint), block_rows_(block_rows), block_cols_(block_cols) {}
 
   /// A linear layer [n_rows, n_cols]. `names` are without ".weight". Types: F32, BF16, F16; F8_E4M3
-  /// with a scale per block; I8 (packed e2m1) with a scale per 32 columns. Scales are called
-  /// NAME.scale or NAME.weight_scale_inv, E8M0 or F32.
+  /// with a scale per block; I8 (packed e2m1) with a scale per 32 columns; GGUF's block types.
+  /// Scales are called NAME.scale or NAME.weight_scale_inv, E8M0 or F32.
   Result<Weight> linear(const std::vector<std::string>& names, int n_rows, int n_cols) const;
 
   /// A matrix [n_rows, n_cols] that is a parameter of its own: `names` are whole. Same types.
@@ -32,6 +34,11 @@ class WeightLoader {
   Result<Weight> stacked(const std::string& name, int index, int n_stack, int stack_rows,
                          int first_row, int n_rows, int n_cols) const;
 
+  /// Gated MLP `index` of three such stacks, PREFIXgate_proj.weight and so on (GGUF keeps experts
+  /// so).
+  Result<ExpertWeights> stacked_mlp(const std::string& prefix, int index, int n_stack,
+                                    int hidden_size, int width) const;
+
   /// A small tensor of exactly `shape`, as f32. Types: F32, BF16, F16. Names are whole.
   Result<std::vector<float>> vector(const std::vector<std::string>& names,
                                     const std::vector<int64_t>& shape) const;
@@ -40,9 +47,10 @@ class WeightLoader {
   Result<std::vector<int32_t>> integers(const std::vector<std::string>& names, int n_rows,
                                         int n_cols, int limit) const;
 
-  bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
+  bool has(const std::string& name) const;
 
  private:
+  std::string stored_name(const std::string& name) const;
   Result<const TensorView*> find(const std::vector<std::string>& names) const;
   Result<Weight> matrix(const TensorView& tensor, const std::vector<std::string>& scale_names,
                         int n_stack, int n_rows, int n_cols) const;
@@ -68,6 +76,13 @@ class LayerTensors {
 
   Result<Weight> linear(const std::string& name, int n_rows, int n_cols) const;
   Result<std::vector<float>> vector(const std::string& name, int n) const;
+  bool has(const std::string& name) const { return tensors_.has(prefix_ + name); }
+  /// A stack [n_heads, n_rows, n_cols], head by head. `name` is without ".weight".
+  Result<std::vector<Weight>> per_head(const std::string& name, int n_heads, int n_rows,
+                                       int n_cols) const;
+  /// Expert `index`, PREFIXindex.gate_proj and so on, or where it lies in stacks of all experts.
+  Result<ExpertWeights> expert(const std::string& prefix, int index, int n_experts, int hidden_size,
+                               int width) const;
   /// A gated MLP [width] whose names begin with `prefix`.
   Result<ExpertWeights> mlp(const std::string& prefix, int hidden_size, int width) const;
 

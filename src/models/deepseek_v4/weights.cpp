@@ -87,6 +87,9 @@ struct Loader {
   Result<ExpertWeights> expert(int e) const {
     const Config& c = config;
     const std::string stack = transformers + "mlp.experts.";
+    if (tensors.has(stack + "gate_proj.weight")) {
+      return tensors.stacked_mlp(stack, e, c.n_experts, c.hidden_size, c.moe_dim);
+    }
     ExpertWeights out;
     if (tensors.has(stack + "gate_up_proj")) {
       const std::string gate_up = stack + "gate_up_proj";

@@ -102,6 +102,8 @@ class ConfigReader {
   }
 
   Result<void> read_rope() {
+    VARVE_TRY(const bool interleaved, root_.boolean_or("rope_interleave", false));
+    c_.rope_halves = !interleaved;
     VARVE_TRY(const RopeFields fields, read_rope_fields(root_));
     VARVE_CHECKED(check_whole_head(root_));
     c_.rope = Rope(c_.head_dim, fields.theta, YarnScaling{});
@@ -116,6 +118,7 @@ class ConfigReader {
     }
     if (fields.type == "llama3") return read_llama3(scaling, fields.theta);
     if (fields.type == "yarn") return read_yarn_rope(scaling, fields.theta);
+    if (fields.type == "factors") return read_factors(scaling);
     return scaling.wrong(fields.type_key, "a RoPE that runs: default, linear, llama3, yarn");
   }
 
@@ -137,6 +140,16 @@ class ConfigReader {
     VARVE_CHECKED(read_int_or(scaling, "original_max_position_embeddings",
                               llama3.original_max_position, 8192, {1, kMaxTokens}));
     c_.rope = Rope(c_.head_dim, theta, llama3);
+    return {};
+  }
+
+  // What each pair's frequency is divided by: how GGUF files have Llama 3's scaling.
+  Result<void> read_factors(const JsonObject& scaling) {
+    VARVE_TRY(const std::vector<double> factors, scaling.numbers("factors", {1e-6, 1e6}));
+    if (factors.size() != static_cast<size_t>(c_.head_dim / 2)) {
+      return scaling.wrong("factors", fmt::format("{} numbers", c_.head_dim / 2));
+    }
+    c_.rope.divide_frequencies(factors);
     return {};
   }
 

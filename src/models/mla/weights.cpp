@@ -45,6 +45,22 @@ struct Loader {
     }
   }
 
+  // GGUF files may have them absorbed.
+  Result<void> up_projections(LayerWeights& out) const {
+    const Config& c = config;
+    if (tensors.has("self_attn.k_b_proj.weight")) {
+      VARVE_TRY(out.uk,
+                tensors.per_head("self_attn.k_b_proj", c.n_heads, c.kv_lora_rank, c.nope_dim));
+      VARVE_TRY(out.uv, tensors.per_head("self_attn.v_b_proj", c.n_heads, c.v_dim, c.kv_lora_rank));
+      return {};
+    }
+    VARVE_TRY(
+        const Weight kv_b,
+        tensors.linear("self_attn.kv_b_proj", c.n_heads * (c.nope_dim + c.v_dim), c.kv_lora_rank));
+    absorb(kv_b, out);
+    return {};
+  }
+
   Result<void> attention(LayerWeights& out) const {
     const Config& c = config;
     const int d = c.hidden_size, q_dim = c.n_heads * c.qk_dim();
@@ -57,10 +73,7 @@ struct Loader {
     }
     VARVE_TRY(out.wkv_a, tensors.linear("self_attn.kv_a_proj_with_mqa", c.latent_dim(), d));
     VARVE_TRY(out.kv_norm, tensors.vector("self_attn.kv_a_layernorm.weight", c.kv_lora_rank));
-    VARVE_TRY(
-        const Weight kv_b,
-        tensors.linear("self_attn.kv_b_proj", c.n_heads * (c.nope_dim + c.v_dim), c.kv_lora_rank));
-    absorb(kv_b, out);
+    VARVE_CHECKED(up_projections(out));
     VARVE_TRY(out.wo, tensors.linear("self_attn.o_proj", d, c.n_heads * c.v_dim));
     if (c.index_n_heads == 0) return {};
     const std::string indexer = "self_attn.indexer.";
@@ -82,7 +95,7 @@ struct Loader {
     }
     for (int e = 0; e < c.n_experts; ++e) {
       VARVE_TRY(ExpertWeights one,
-                tensors.mlp(fmt::format("mlp.experts.{}.", e), c.hidden_size, c.moe_dim));
+                tensors.expert("mlp.experts.", e, c.n_experts, c.hidden_size, c.moe_dim));
       out.experts.push_back(one);
     }
     if (c.n_shared_experts == 0) return {};
