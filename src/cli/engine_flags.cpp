@@ -190,7 +190,8 @@ nlohmann::ordered_json formats_object(const CacheLayout& layout) {
 
 void EngineFlags::add_to(CLI::App& verb) {
   verb.add_option("MODEL", model,
-                  "Model directory (config.json + safetensors); default: the bundled model");
+                  "Model directory (config.json + safetensors) or GGUF file (of a split one the\n"
+                  "first part); default: the bundled model");
   verb.add_option("--ctx", ctx, "Tokens of context to make room for; default: what the job needs");
   verb.add_option("--threads", threads, "Threads; default: one per usable core");
   verb.add_option("--chunk", chunk,

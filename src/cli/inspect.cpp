@@ -14,6 +14,7 @@
 
 #include "cli/cache_comparison.h"
 #include "cli/engine_flags.h"
+#include "cli/inspect_gguf.h"
 #include "cli/inspect_model.h"
 #include "cli/model_path.h"
 #include "cli/tensor_report.h"
@@ -300,6 +301,7 @@ Result<void> inspect(const InspectFlags& flags) {
   VARVE_TRY(const std::unique_ptr<Model> model, load_for(flags, path));
   VARVE_CHECKED(flags.engine.check_pools(*model));
   const TensorReport report = report_tensors(*model);
+  const GgufMetadata* const gguf = model->checkpoint().gguf();
   const CacheLayout layout(model->cache_shape(), options.formats);
   std::optional<RunPlan> plan;
   if (flags.wants_plan()) {
@@ -319,12 +321,14 @@ Result<void> inspect(const InspectFlags& flags) {
           {"bytes_per_token", other.bytes_per_token},
           {"share", layout.bytes_per_token() / other.bytes_per_token}};
     }
+    if (gguf != nullptr) out["gguf"] = metadata_object(*gguf);
     if (plan) out["plan"] = plan_object(*plan, layout);
     // A path need not be valid UTF-8; JSON must be.
     fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     return {};
   }
   print_model(*model, path);
+  if (gguf != nullptr) print_metadata(*gguf);
   if (report.total.count > 0) print_tensors(*model, report);
   print_cache(layout, model->max_position());
   print_comparisons(*model, layout);
@@ -350,6 +354,7 @@ void add_inspect(CLI::App& app, Action& action) {
       "  varve inspect\n"
       "  varve inspect MODEL --json | jq .cache.totals\n"
       "  varve inspect MODEL --ctx 1048576 --kv all=bf16\n"
+      "  varve inspect FILE.gguf\n"
       "  varve inspect models/configs/deepseek-v4-flash.json --kv-memory 4GiB\n"
       "With --ctx or --kv-memory, a config.json without weights will do.");
   verb->callback([flags, &action] { action = [flags] { return inspect(*flags); }; });

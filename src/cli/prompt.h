@@ -1,4 +1,4 @@
-// A model directory's tokenizer, with what the verbs need to know about its use.
+// A model's tokenizer, with what the verbs need to know about its use.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,9 @@
 
 namespace varve::cli {
 
-/// Loads DIR/tokenizer.json and checks that its ids are the model's.
-Result<Tokenizer> load_tokenizer(const std::string& model_dir, const Model& model);
+/// Loads DIR/tokenizer.json, or the vocabulary in a GGUF file, and checks that its ids are the
+/// model's.
+Result<Tokenizer> load_tokenizer(const std::string& model_path, const Model& model);
 
 /// Ids of a prompt. `bos`: "auto" puts the model's BOS in front unless the text begins with it,
 /// "no" never does.

@@ -9,6 +9,29 @@ bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
 
+// By the names of GGUF files; the first rule that holds.
+TensorClass classify_gguf(std::string_view name) {
+  using enum TensorClass;
+  if (name.starts_with("token_embd.") || name.starts_with("output.")) return embedding;
+  if (contains(name, "hc_")) return hyper_connections;
+  if (name == "output_norm.weight") return norms;
+  if (name == "rope_freqs.weight") return attention;
+  if (!name.starts_with("blk.")) return other;
+  if (contains(name, ".nextn.")) return mtp;
+  if (contains(name, ".indexer")) return indexer;
+  if (contains(name, ".attn_compressor_")) return compressor;
+  if (contains(name, "_shexp.")) return shared_expert;
+  if (contains(name, "_exps.")) return routed_experts;
+  if (contains(name, ".ffn_gate_inp.") || contains(name, ".ffn_gate_tid2eid.") ||
+      contains(name, ".exp_probs_b.")) {
+    return router;
+  }
+  if (name.ends_with("_norm.weight")) return norms;
+  if (contains(name, ".ffn_")) return mlp;
+  if (contains(name, ".attn_")) return attention;
+  return other;
+}
+
 // By the official names and Transformers'; the first rule that holds.
 TensorClass classify(std::string_view name) {
   using enum TensorClass;
@@ -80,8 +103,9 @@ bool is_used(TensorClass tensor_class) {
 TensorReport report_tensors(const Model& model) {
   TensorReport report;
   int64_t n_routed = 0;
+  const bool is_gguf = model.checkpoint().gguf() != nullptr;
   for (const TensorView& tensor : model.checkpoint().tensors()) {
-    const TensorClass tensor_class = classify(tensor.name);
+    const TensorClass tensor_class = is_gguf ? classify_gguf(tensor.name) : classify(tensor.name);
     const TensorSum one = {1, n_parameters(tensor, tensor_class), tensor.bytes.size()};
     report.sums[{tensor_class, tensor.type}] += one;
     report.total += one;

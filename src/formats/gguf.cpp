@@ -71,7 +71,7 @@ class MetadataReader {
  public:
   MetadataReader(Cursor& cursor, const std::string& file) : cursor_(cursor), file_(file) {}
 
-  Result<GgufMetadata> read(uint64_t n) {
+  Result<GgufMetadata> read(uint64_t n, uint32_t version) {
     std::vector<GgufMetadata::Entry> entries;
     entries.reserve(static_cast<size_t>(n));
     for (uint64_t i = 0; i < n; ++i) {
@@ -81,7 +81,7 @@ class MetadataReader {
       VARVE_TRY(entry.value, value());
       entries.push_back(std::move(entry));
     }
-    return GgufMetadata::create(file_, std::move(entries));
+    return GgufMetadata::create(file_, static_cast<int>(version), std::move(entries));
   }
 
  private:
@@ -294,7 +294,7 @@ Result<GgufFile> parse(std::span<const std::byte> bytes, const std::string& file
   VARVE_TRY(const auto n_tensors, cursor.count("the number of tensors", kMinTensorBytes));
   VARVE_TRY(const auto n_entries, cursor.count("the number of metadata entries", kMinEntryBytes));
   GgufFile out;
-  VARVE_TRY(out.metadata, MetadataReader(cursor, file).read(n_entries));
+  VARVE_TRY(out.metadata, MetadataReader(cursor, file).read(n_entries, version));
   VARVE_TRY(const size_t alignment, read_alignment(out.metadata));
   VARVE_CHECKED(read_tensors(cursor, n_tensors, bytes, alignment, file, out));
   return out;

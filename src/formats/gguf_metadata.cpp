@@ -124,8 +124,10 @@ std::string GgufValue::shown() const {
   return out + ']';
 }
 
-Result<GgufMetadata> GgufMetadata::create(std::string file, std::vector<Entry> entries) {
+Result<GgufMetadata> GgufMetadata::create(std::string file, int version,
+                                          std::vector<Entry> entries) {
   GgufMetadata out;
+  out.version_ = version;
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return a.key < b.key; });
   for (size_t i = 1; i < entries.size(); ++i) {

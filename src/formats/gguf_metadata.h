@@ -68,9 +68,11 @@ class GgufMetadata {
 
   GgufMetadata() = default;
   /// `entries` in any order; a key that stands twice is an error.
-  static Result<GgufMetadata> create(std::string file, std::vector<Entry> entries);
+  static Result<GgufMetadata> create(std::string file, int version, std::vector<Entry> entries);
 
   const std::string& file() const { return file_; }
+  /// Of the format.
+  int version() const { return version_; }
   /// Sorted by key.
   std::span<const Entry> entries() const { return entries_; }
   /// Null for a key that is not there. O(log n).
@@ -93,6 +95,7 @@ class GgufMetadata {
 
  private:
   std::string file_;
+  int version_ = 0;
   std::vector<Entry> entries_;
 };
 

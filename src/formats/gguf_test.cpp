@@ -66,6 +66,7 @@ TEST(Gguf, ReadsTensors) {
     const std::string bytes = g.file(kGoodData);
     const GgufFile file = parse_or_fail(bytes);
     ASSERT_EQ(file.tensors.size(), 2u);
+    EXPECT_EQ(file.metadata.version(), static_cast<int>(version));
     const TensorView& a = file.tensors[0];
     EXPECT_EQ(a.name, "a");
     EXPECT_EQ(a.file, "good.gguf");
