@@ -11,7 +11,6 @@ namespace varve {
 namespace {
 
 constexpr std::string_view kMagic = "GGUF";
-constexpr uint32_t kMaxDims = 4;             // as in ggml
 constexpr uint64_t kMinEntryBytes = 13;      // an empty key, a type, one byte
 constexpr uint64_t kMinTensorBytes = 24;     // an empty name, no extents, type, offset
 constexpr uint64_t kMaxAlignment = 1 << 20;  // bytes
@@ -137,7 +136,7 @@ class MetadataReader {
 
 Result<size_t> read_alignment(const GgufMetadata& metadata) {
   constexpr std::string_view kKey = "general.alignment";
-  if (metadata.find(kKey) == nullptr) return kGgufAlignment;
+  if (metadata.find(kKey) == nullptr) return size_t{kGgufAlignment};
   const auto found = metadata.integer(kKey, {1, kMaxAlignment});
   if (!found || !std::has_single_bit(static_cast<uint64_t>(*found))) {
     return metadata.wrong(kKey, fmt::format("a power of two up to {}", kMaxAlignment));
@@ -159,8 +158,9 @@ struct Entry {
 Result<std::vector<int64_t>> read_shape(Cursor& cursor, const std::string& what,
                                         const std::string& file) {
   VARVE_TRY(const auto n_dims, cursor.number<uint32_t>(what));
-  if (n_dims > kMaxDims) {
-    return bad_input("{}: {}: expected at most {} extents, found {}", file, what, kMaxDims, n_dims);
+  if (n_dims > kGgufMaxDims) {
+    return bad_input("{}: {}: expected at most {} extents, found {}", file, what, kGgufMaxDims,
+                     n_dims);
   }
   std::vector<int64_t> shape(n_dims);
   int64_t n_values = 1;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -16,7 +17,9 @@
 namespace varve {
 
 /// Between tensors, where `general.alignment` says nothing else.
-inline constexpr size_t kGgufAlignment = 32;
+inline constexpr int64_t kGgufAlignment = 32;
+/// Extents of a tensor at most, as in ggml.
+inline constexpr size_t kGgufMaxDims = 4;
 
 struct GgufFile {
   GgufMetadata metadata;
