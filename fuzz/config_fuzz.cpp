@@ -1,9 +1,14 @@
-// config.json of every family, from any text: an error or a configuration within its bounds.
+// config.json of every family, from any text, or the metadata of a GGUF file: an error or a
+// configuration within its bounds.
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <span>
 #include <string>
 
+#include "formats/gguf.h"
 #include "models/deepseek_v4/config.h"
+#include "models/gguf_config.h"
 #include "models/llama/config.h"
 #include "models/mla/config.h"
 
@@ -52,14 +57,27 @@ void check_deepseek_v4(const varve::JsonObject& root) {
   if (config->n_heads % config->o_groups != 0) std::abort();
 }
 
-}  // namespace
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const std::string text(reinterpret_cast<const char*>(data), size);
-  const auto root = varve::JsonObject::parse(text, "fuzz.json");
-  if (!is_read(root)) return 0;
+void check(const varve::Result<varve::JsonObject>& root) {
+  if (!is_read(root)) return;
   check_llama(*root);
   check_mla(*root);
   check_deepseek_v4(*root);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const auto bytes = std::as_bytes(std::span(data, size));
+  if (!varve::is_gguf(bytes)) {
+    check(varve::JsonObject::parse({reinterpret_cast<const char*>(data), size}, "fuzz.json"));
+    return 0;
+  }
+  const auto file = varve::parse_gguf(bytes, "fuzz.gguf");
+  if (!is_read(file)) return 0;
+  check(varve::config_from_gguf(file->metadata, [&](std::string_view name) {
+    const auto found = std::find_if(file->tensors.begin(), file->tensors.end(),
+                                    [&](const varve::TensorView& t) { return t.name == name; });
+    return found == file->tensors.end() ? nullptr : &*found;
+  }));
   return 0;
 }

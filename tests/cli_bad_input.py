@@ -85,8 +85,25 @@ class BadInput(unittest.TestCase):
     def test_missing_path(self):
         self.refused_model(self.folder / "nowhere", "nowhere")
 
-    def test_a_file_where_a_directory_has_to_be(self):
-        self.refused_model(SOURCE / "README.md", "README.md", "directory")
+    def test_a_file_where_a_model_has_to_be(self):
+        self.refused_model(SOURCE / "README.md", "README.md", "GGUF", "directory")
+
+    def test_gguf(self):
+        good = (SOURCE / "fuzz" / "corpus" / "config" / "llama.gguf").read_bytes()
+        model = self.folder / "m.gguf"
+        for name, change, words in (
+                ("as it is", lambda b: b, ("output_norm.weight",)),
+                ("truncated", lambda b: b[:-5], ("rope_freqs.weight", "bytes of data")),
+                ("no header", lambda b: b[:20], ("number of tensors", "found 2")),
+                ("not GGUF", lambda b: b"GGML" + b[4:], ("GGUF", "GGML")),
+                ("version 1", lambda b: b[:4] + b"\1" + b[5:], ("version 2 or 3", "found 1")),
+                ("family", lambda b: b.replace(b"\0llama", b"\0mamba", 1),
+                 ("general.architecture", "llama, qwen2, qwen3, deepseek2, deepseek4", "mamba")),
+                ("key", lambda b: b.replace(b"feed_forward", b"feed_f0rward", 1),
+                 ("llama.feed_forward_length", "it is missing"))):
+            with self.subTest(name):
+                model.write_bytes(change(good))
+                self.refused_model(model, "m.gguf", *words)
 
     def test_empty_directory(self):
         self.refused_model(self.folder, "config.json")

@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <functional>
 
+#include "base/mapped_file.h"
+#include "formats/gguf.h"
 #include "formats/json_reader.h"
 #include "models/config_fields.h"
 #include "models/deepseek_v4/model.h"
@@ -80,11 +82,14 @@ Result<std::unique_ptr<Model>> build_named(const JsonObject& config, const OpenW
 }
 
 Result<std::unique_ptr<Model>> load_gguf(const std::string& path) {
-  VARVE_TRY(Checkpoint checkpoint, Checkpoint::open(path));
-  if (checkpoint.gguf() == nullptr) {
+  VARVE_TRY(const MappedFile file, MappedFile::open(path));
+  if (!is_gguf(file.bytes()) && !path.ends_with(".gguf")) {
     return bad_input(
-        "{}: expected a GGUF file, or the directory with config.json and safetensors files", path);
+        "{}: expected a GGUF file or a directory with config.json and safetensors files, found "
+        "another file",
+        path);
   }
+  VARVE_TRY(Checkpoint checkpoint, Checkpoint::open(path));
   VARVE_TRY(const JsonObject config,
             config_from_gguf(*checkpoint.gguf(),
                              [&](std::string_view name) { return checkpoint.find(name); }));
