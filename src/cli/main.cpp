@@ -13,7 +13,7 @@ namespace {
 using namespace varve;
 
 // Verbs that are part of the design and not of this version.
-constexpr std::array<std::string_view, 5> kNotYet = {"chat", "serve", "plan", "tune", "convert"};
+constexpr std::array<std::string_view, 4> kNotYet = {"serve", "plan", "tune", "convert"};
 
 int run(int argc, char** argv) {
   CLI::App app("varve runs language models with long contexts: the KV cache comes first.", "varve");
@@ -22,6 +22,7 @@ int run(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   cli::Action action;
   cli::add_run(app, action);
+  cli::add_chat(app, action);
   cli::add_inspect(app, action);
   cli::add_eval(app, action);
   cli::add_bench(app, action);
@@ -32,8 +33,8 @@ int run(int argc, char** argv) {
 
   if (argc > 1 && std::find(kNotYet.begin(), kNotYet.end(), argv[1]) != kNotYet.end()) {
     fmt::print(stderr,
-               "varve: this version has no '{}'; it has run, inspect, eval, bench and "
-               "make-model\n",
+               "varve: this version has no '{}'; it has run, chat, inspect, eval, "
+               "bench and make-model\n",
                argv[1]);
     return 2;
   }

@@ -14,6 +14,7 @@
 #include "cli/model_path.h"
 #include "cli/progress.h"
 #include "cli/prompt.h"
+#include "cli/sampler_flags.h"
 #include "cli/verbs.h"
 #include "engine/generate.h"
 #include "tokenizer/tokenizer.h"
@@ -29,8 +30,7 @@ struct RunFlags {
   std::string file;
   int n_tokens = 128;
   std::string bos = "auto";
-  SamplerOptions sampler;
-  std::vector<std::string> logit_bias;
+  SamplerFlags sampler;
   std::vector<int32_t> stop_ids;
   bool ignore_eos = false;
   bool json = false;
@@ -58,20 +58,6 @@ Result<std::string> prompt_text(const RunFlags& flags) {
     return usage_error("no prompt: give --prompt TEXT, --file FILE, or text on standard input");
   }
   return read_text("-");
-}
-
-Result<SamplerOptions> sampler_options(const RunFlags& flags) {
-  SamplerOptions options = flags.sampler;
-  for (const std::string& text : flags.logit_bias) {
-    int id = 0;
-    float bias = 0;
-    char end = 0;
-    if (std::sscanf(text.c_str(), "%d:%f%c", &id, &bias, &end) != 2) {
-      return usage_error("--logit-bias {}: expected ID:BIAS, e.g. 42:-5", text);
-    }
-    options.logit_bias.emplace_back(id, bias);
-  }
-  return options;
 }
 
 struct Outcome {
@@ -190,7 +176,7 @@ void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
 Result<void> run(const RunFlags& flags) {
   if (flags.n_tokens < 0) return usage_error("-n {}: expected 0 or more tokens", flags.n_tokens);
   VARVE_TRY(EngineOptions options, flags.engine.options());
-  VARVE_TRY(const SamplerOptions sampling, sampler_options(flags));
+  VARVE_TRY(const SamplerOptions sampling, flags.sampler.options());
   VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
   VARVE_TRY(const std::string text, prompt_text(flags));
   VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
@@ -274,14 +260,7 @@ void add_run(CLI::App& app, Action& action) {
   verb->add_option("-n", flags->n_tokens, "New tokens at most")->capture_default_str();
   verb->add_option("--bos", flags->bos, "'auto' puts the model's BOS in front, 'no' does not")
       ->capture_default_str();
-  verb->add_option("--temp", flags->sampler.temperature, "Temperature; 0 takes the likeliest token")
-      ->capture_default_str();
-  verb->add_option("--top-k", flags->sampler.top_k, "Keep the k likeliest tokens; 0: all");
-  verb->add_option("--top-p", flags->sampler.top_p, "Keep the likeliest tokens up to this mass");
-  verb->add_option("--min-p", flags->sampler.min_p,
-                   "Keep tokens of at least this share of the likeliest one's probability");
-  verb->add_option("--seed", flags->sampler.seed, "Seed of the draws")->capture_default_str();
-  verb->add_option("--logit-bias", flags->logit_bias, "ID:BIAS, added to a token's logit");
+  flags->sampler.add_to(*verb);
   verb->add_option("--stop-id", flags->stop_ids, "Token id that ends the text, besides EOS");
   verb->add_flag("--ignore-eos", flags->ignore_eos, "Go on past the model's end token");
   verb->add_flag("--json", flags->json, "Print one JSON object instead of the text");

@@ -12,6 +12,7 @@ namespace varve::cli {
 using Action = std::function<Result<void>()>;
 
 void add_run(CLI::App& app, Action& action);
+void add_chat(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);

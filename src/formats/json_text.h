@@ -1,4 +1,4 @@
-// What the JSON readers of this folder share (not for other folders).
+// What readers of JSON share.
 #pragma once
 
 #include <exception>

@@ -1,0 +1,132 @@
+// Chat formats by Jinja templates, and where a model directory keeps them.
+#include <ctime>
+#include <filesystem>
+#include <utility>
+
+#include "base/mapped_file.h"
+#include "chat/chat_format.h"
+#include "chat/jinja/json.h"
+#include "chat/jinja/template.h"
+
+namespace varve {
+namespace {
+
+using jinja::Template;
+using jinja::Value;
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+
+class TemplateFormat : public ChatFormat {
+ public:
+  TemplateFormat(Template usual, std::optional<Template> with_tools, SpecialTokens tokens)
+      : usual_(std::move(usual)), with_tools_(std::move(with_tools)), tokens_(std::move(tokens)) {}
+
+  Result<std::string> render(const ChatRequest& request) const override;
+  std::string describe() const override { return usual_.name(); }
+
+ private:
+  Template usual_;
+  std::optional<Template> with_tools_;
+  SpecialTokens tokens_;
+};
+
+Result<std::string> TemplateFormat::render(const ChatRequest& request) const {
+  VARVE_TRY(Value messages, jinja::make_list(request.messages));
+  std::vector<std::pair<Value, Value>> variables;
+  const auto add = [&](std::string_view name, Value value) {
+    variables.emplace_back(Value::text(std::string(name)), std::move(value));
+  };
+  for (const auto& [name, text] : tokens_) add(name, Value::text(text));
+  add("messages", std::move(messages));
+  add("tools", request.tools);
+  add("documents", Value::none());
+  add("add_generation_prompt", Value(request.add_generation_prompt));
+  for (const auto& [name, value] : request.variables) add(name, value);
+  VARVE_TRY(const Value all, jinja::make_dict(std::move(variables)));
+  const bool has_tools = request.tools.truth() && with_tools_.has_value();
+  return (has_tools ? *with_tools_ : usual_).render(*all.dict(), std::time(nullptr));
+}
+
+// Fields of tokenizer_config.json; a token is a string, or an object with its `content`.
+SpecialTokens special_tokens(const jinja::Dict& config) {
+  SpecialTokens tokens;
+  for (const std::string_view name : {"bos_token", "eos_token", "unk_token", "sep_token",
+                                      "pad_token", "cls_token", "mask_token"}) {
+    const Value* token = config.find(name);
+    if (token != nullptr && token->dict() != nullptr) token = token->dict()->find("content");
+    if (token != nullptr && token->text() != nullptr) tokens.emplace_back(name, *token->text());
+  }
+  return tokens;
+}
+
+// `chat_template` as a list of {"name", "template"}.
+Result<std::unique_ptr<ChatFormat>> named_templates(const jinja::List& list,
+                                                    const std::string& name, SpecialTokens tokens) {
+  std::optional<Template> usual;
+  std::optional<Template> with_tools;
+  for (const Value& entry : list.items) {
+    const Value* const key = entry.dict() == nullptr ? nullptr : entry.dict()->find("name");
+    const Value* const source = entry.dict() == nullptr ? nullptr : entry.dict()->find("template");
+    if (key == nullptr || key->text() == nullptr || source == nullptr ||
+        source->text() == nullptr) {
+      return bad_input("{}: expected objects with `name` and `template`, found {}", name,
+                       entry.describe());
+    }
+    if (*key->text() != "default" && *key->text() != "tool_use") continue;
+    VARVE_TRY(Template parsed,
+              Template::parse(*source->text(), fmt::format("{} (`{}`)", name, *key->text())));
+    (*key->text() == "default" ? usual : with_tools) = std::move(parsed);
+  }
+  if (!usual) return bad_input("{}: expected a template named `default`, found none", name);
+  return std::make_unique<TemplateFormat>(*std::move(usual), std::move(with_tools),
+                                          std::move(tokens));
+}
+
+Result<std::unique_ptr<ChatFormat>> template_file_format(const std::string& path,
+                                                         SpecialTokens tokens) {
+  VARVE_TRY(const std::string source, read_text_file(path, jinja::kMaxTemplateBytes));
+  return make_template_format(source, path, std::move(tokens));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ChatFormat>> make_template_format(std::string_view source,
+                                                         const std::string& name,
+                                                         SpecialTokens tokens) {
+  VARVE_TRY(Template parsed, Template::parse(source, name));
+  return std::make_unique<TemplateFormat>(std::move(parsed), std::nullopt, std::move(tokens));
+}
+
+Result<std::unique_ptr<ChatFormat>> load_chat_format(const std::string& dir,
+                                                     std::string_view model_type,
+                                                     const std::string& template_file) {
+  std::error_code ignored;
+  const std::string config_file = (fs::path(dir) / "tokenizer_config.json").string();
+  Value config = jinja::make_dict({}).value();
+  if (fs::exists(config_file, ignored)) {
+    VARVE_TRY(const std::string text, read_text_file(config_file, kMaxConfigBytes));
+    VARVE_TRY(config, jinja::from_json(text, config_file));
+    if (config.dict() == nullptr) {
+      return bad_input("{}: expected a JSON object, found {}", config_file, config.describe());
+    }
+  }
+  SpecialTokens tokens = special_tokens(*config.dict());
+  if (!template_file.empty()) return template_file_format(template_file, std::move(tokens));
+  const std::string beside = (fs::path(dir) / "chat_template.jinja").string();
+  if (fs::exists(beside, ignored)) return template_file_format(beside, std::move(tokens));
+  if (const Value* const source = config.dict()->find("chat_template")) {
+    const std::string name = config_file + ": chat_template";
+    if (source->text() != nullptr) {
+      return make_template_format(*source->text(), name, std::move(tokens));
+    }
+    if (source->list() != nullptr) return named_templates(*source->list(), name, std::move(tokens));
+    if (!source->is_none()) {
+      return bad_input("{}: expected a string or a list, found {}", name, source->describe());
+    }
+  }
+  if (model_type == "deepseek_v4") return make_deepseek_v4_format();
+  return nullptr;
+}
+
+}  // namespace varve

@@ -1,0 +1,61 @@
+// The tokens of a conversation, and the texts that they stand for: what of a newly rendered
+// conversation is in the session already.
+//
+// A conversation is rendered anew at each turn, all of it. What was read or sampled before is never
+// tokenized again where the new text still says the same: an answer keeps the very ids that were
+// sampled. Where the text differs (a template drops old reasoning, the user went back), what
+// follows the difference is read anew.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "tokenizer/tokenizer.h"
+
+namespace varve {
+
+class Transcript {
+ public:
+  /// `tokenizer` has to outlive it.
+  explicit Transcript(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+
+  /// Makes the transcript that of `rendered`: the ids of what both say stay.
+  /// Errors: as of Tokenizer::encode; the transcript is then as it was.
+  Result<void> continue_to(std::string_view rendered);
+
+  /// Appends what the model answered; `text` is what its ids stand for in the conversation.
+  void add_answer(std::vector<int32_t> ids, std::string text);
+
+  const std::vector<int32_t>& ids() const { return ids_; }
+
+ private:
+  /// A stretch that was tokenized or sampled at once.
+  struct Stretch {
+    std::string text;
+    size_t first_id;
+    bool is_answer;
+  };
+
+  size_t end_id(size_t i) const {
+    return i + 1 < stretches_.size() ? stretches_[i + 1].first_id : ids_.size();
+  }
+  /// Bytes of `rendered` that the stretch stands for; npos where it says something else.
+  static size_t matching_bytes(const Stretch& stretch, std::string_view rendered);
+  /// Where a stretch of a prompt may be cut so that its beginning is that of `rendered`: how many
+  /// ids and bytes stay.
+  struct Cut {
+    size_t n_ids = 0;
+    size_t n_bytes = 0;
+  };
+  Cut cut_of(size_t i, std::string_view rendered) const;
+
+  const Tokenizer* tokenizer_;
+  std::vector<Stretch> stretches_;
+  std::vector<int32_t> ids_;
+};
+
+}  // namespace varve
