@@ -25,8 +25,9 @@ std::optional<Value> loop_attribute(const Loop& loop, std::string_view name) {
   if (name == "first") return Value(at == 0);
   if (name == "last") return Value(at + 1 == n);
   if (name == "length") return Value(n);
-  if (name == "depth") return Value(int64_t{loop.nesting});
-  if (name == "depth0") return Value(int64_t{loop.nesting - 1});
+  // Loops that call themselves are not known here, so none is deeper.
+  if (name == "depth") return Value(int64_t{1});
+  if (name == "depth0") return Value(int64_t{0});
   if (name == "previtem") return at > 0 ? items[loop.at - 1] : Value::undefined("loop.previtem");
   if (name == "nextitem")
     return at + 1 < n ? items[loop.at + 1] : Value::undefined("loop.nextitem");

@@ -19,6 +19,10 @@ std::vector<std::string_view> split(std::string_view names) {
 
 Result<std::vector<Value>> bind(std::string_view function, const Parameters& parameters,
                                 Arguments arguments) {
+  if (parameters.names == "*") {
+    if (arguments.named.empty()) return std::move(arguments.positional);
+    return bad_input("`{}` has no argument `{}`", function, arguments.named[0].first);
+  }
   const std::vector<std::string_view> names = split(parameters.names);
   std::vector<Value> bound = std::move(arguments.positional);
   if (bound.size() > names.size()) {

@@ -16,7 +16,7 @@ struct Arguments {
 
 /// What a function takes: names in their order, the first `n_required` of which have to be given.
 struct Parameters {
-  std::string_view names;  // separated by single spaces; "*": whatever there is
+  std::string_view names;  // separated by single spaces; "*": any number, unnamed
   int n_required = 0;
 };
 

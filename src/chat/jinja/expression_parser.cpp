@@ -514,7 +514,7 @@ bool ExpressionParser::begins_test_argument() const {
   switch (now().kind) {
     case TokenKind::name:
       return !at_name("else") && !at_name("or") && !at_name("and") && !at_name("if") &&
-             !at_name("is") && !at_name("in") && !at_name("not");
+             !at_name("in") && !at_name("not");
     case TokenKind::string:
     case TokenKind::integer:
     case TokenKind::floating:
@@ -536,6 +536,8 @@ ExpressionParser::Parsed ExpressionParser::tested(ExpressionPtr value) {
   ArgumentNodes nodes;
   if (at_op("(")) {
     VARVE_TRY(nodes, arguments());
+  } else if (at_name("is")) {
+    return unexpected("no second test, or brackets around the first");
   } else if (begins_test_argument()) {
     VARVE_TRY(ExpressionPtr argument, primary());
     VARVE_TRY(argument, postfix(std::move(argument)));

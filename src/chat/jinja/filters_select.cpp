@@ -31,13 +31,18 @@ Result<bool> passes(const Value& value, const Arguments& arguments, size_t first
   return apply(*test, value, rest_of(arguments, first + 1), budget);
 }
 
+// As jinja2 has it, what is false has no items here, none and 0 too.
+Result<std::vector<Value>> items_if_true(const Value& in, Budget& budget) {
+  return in.truth() ? items_of(in, budget) : std::vector<Value>();
+}
+
 // select, reject: the items; selectattr, rejectattr: by an attribute of theirs.
 template <bool keeps, bool by_attribute>
 Result<Value> select_filter(const Value& in, const Arguments& args, Budget& budget) {
   if (by_attribute && (args.positional.empty() || args.positional[0].text() == nullptr)) {
     return bad_input("`{}` expects the name of an attribute", keeps ? "selectattr" : "rejectattr");
   }
-  VARVE_TRY(const std::vector<Value> items, items_of(in, budget));
+  VARVE_TRY(const std::vector<Value> items, items_if_true(in, budget));
   std::vector<Value> kept;
   for (const Value& value : items) {
     Value judged = value;
@@ -75,7 +80,7 @@ Result<Value> map_by_attribute(const std::vector<Value>& items, const Arguments&
 }
 
 Result<Value> map_filter(const Value& in, const Arguments& args, Budget& budget) {
-  VARVE_TRY(const std::vector<Value> items, items_of(in, budget));
+  VARVE_TRY(const std::vector<Value> items, items_if_true(in, budget));
   if (args.positional.empty()) return map_by_attribute(items, args, budget);
   const std::string* const name = args.positional[0].text();
   const FilterInfo* const filter = name == nullptr ? nullptr : find_filter(*name);

@@ -7,6 +7,7 @@
 #include "chat/jinja/access.h"
 #include "chat/jinja/filters.h"
 #include "chat/jinja/operators.h"
+#include "chat/jinja/split.h"
 #include "chat/jinja/text.h"
 
 namespace varve::jinja {
@@ -88,6 +89,14 @@ Result<Value> reverse_filter(const Value& in, const Arguments&, Budget& budget) 
 
 // What values are compared by: strings without their case unless it counts.
 Result<Value> sort_key(const Value& value, const Value& path, bool counts_case, Budget& budget) {
+  if (path.text() != nullptr && path.text()->find(',') != std::string::npos) {
+    std::vector<Value> keys;  // "a,b": by a, then by b
+    for (const std::string_view part : split(*path.text(), ",", -1)) {
+      VARVE_TRY(Value key, sort_key(value, Value::text(std::string(part)), counts_case, budget));
+      keys.push_back(std::move(key));
+    }
+    return make_list(std::move(keys));
+  }
   VARVE_TRY(Value part, part_of(value, path, budget));
   if (counts_case || part.text() == nullptr) return part;
   VARVE_TRY(std::string text, lower(*part.text()));

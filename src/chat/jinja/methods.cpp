@@ -201,7 +201,7 @@ constexpr MethodInfo kTextMethods[] = {
     {"removesuffix", {"suffix", 1}, remove_affix<false>},
 };
 
-// ---- dictionaries and lists
+// ---- dictionaries, lists and loops
 
 Result<Value> get_method(const Value& self, const Args& args, Budget& budget) {
   VARVE_CHECKED(budget.take(static_cast<int64_t>(self.dict()->entries.size() / 16)));
@@ -263,9 +263,17 @@ constexpr MethodInfo kListMethods[] = {
     {"copy", {}, copy_method},
 };
 
+Result<Value> cycle_method(const Value& self, const Args& args, Budget&) {
+  if (args.empty()) return bad_input("`cycle` needs an argument");
+  return args[self.loop()->at % args.size()];
+}
+
+constexpr MethodInfo kLoopMethods[] = {{"cycle", {"*"}, cycle_method}};
+
 std::span<const MethodInfo> methods_of(const Value& value) {
   if (value.text() != nullptr) return kTextMethods;
   if (value.dict() != nullptr) return kDictMethods;
+  if (value.loop() != nullptr) return kLoopMethods;
   const List* const list = value.list();
   if (list != nullptr && (list->kind == ListKind::list || list->kind == ListKind::tuple)) {
     return kListMethods;

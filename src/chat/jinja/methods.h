@@ -1,4 +1,4 @@
-// Methods of strings, dictionaries and lists.
+// Methods of strings, dictionaries, lists and `loop`.
 #pragma once
 
 #include <string>

@@ -311,10 +311,12 @@ Result<bool> equal(const Value& left, const Value& right, Budget& budget) {
     return *left.text() == *right.text();
   }
   if (left.list() != nullptr && right.list() != nullptr) {
-    return left.list() == right.list() || equal_lists(*left.list(), *right.list(), budget);
+    if (left.list() == right.list()) return true;
+    return equal_lists(*left.list(), *right.list(), budget);
   }
   if (left.dict() != nullptr && right.dict() != nullptr) {
-    return left.dict() == right.dict() || equal_dicts(*left.dict(), *right.dict(), budget);
+    if (left.dict() == right.dict()) return true;
+    return equal_dicts(*left.dict(), *right.dict(), budget);
   }
   if (left.name_space() != nullptr) return left.name_space() == right.name_space();
   return (left.is_none() && right.is_none()) || (left.is_undefined() && right.is_undefined());

@@ -146,7 +146,10 @@ Result<Target> Parser::target(bool takes_attribute) {
   } while (skip_op(","));
   if (has_brackets) VARVE_CHECKED(expect_op(")"));
   for (const std::string& name : out.names) {
-    if (name == "loop" || name == "true" || name == "false" || name == "none") {
+    const bool is_constant = name == "true" || name == "True" || name == "false" ||
+                             name == "False" || name == "none" || name == "None";
+    // A loop's turns write `loop` themselves.
+    if (is_constant || (name == "loop" && !takes_attribute)) {
       return bad_input("line {}: `{}` cannot be written to", line(), name);
     }
   }

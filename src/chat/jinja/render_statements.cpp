@@ -106,17 +106,15 @@ Result<Renderer::Flow> Renderer::execute(const ForStatement& node, int line) {
     list.items = std::move(found);
     return list;
   }());
-  ++loop_nesting_;
   for (size_t i = 0; i < items->items.size(); ++i) {
     VARVE_CHECKED(budget().take(kStepsOfScope));
     scopes_.emplace_back();
-    scopes_.back()["loop"] = Value(std::make_shared<const Loop>(Loop{items, i, loop_nesting_}));
+    scopes_.back()["loop"] = Value(std::make_shared<const Loop>(Loop{items, i}));
     VARVE_CHECKED(assign(node.target, items->items[i]));
     VARVE_TRY(const Flow flow, execute(node.body));
     scopes_.pop_back();
     if (flow == Flow::leave_loop) break;
   }
-  --loop_nesting_;
   return Flow::onward;
 }
 
@@ -222,13 +220,11 @@ Result<void> Renderer::bind_parameters(const MacroStatement& macro, Arguments ar
 Result<Value> Renderer::call_macro(const MacroStatement& macro, Arguments arguments) {
   VARVE_CHECKED(budget().take(kStepsOfScope));
   const size_t outer_first = std::exchange(first_scope_, scopes_.size());
-  const int outer_nesting = std::exchange(loop_nesting_, 0);
   scopes_.emplace_back();
   VARVE_CHECKED(bind_parameters(macro, std::move(arguments)));
   VARVE_TRY(std::string text, captured(macro.body));
   scopes_.pop_back();
   first_scope_ = outer_first;
-  loop_nesting_ = outer_nesting;
   return Value::text(std::move(text));
 }
 

@@ -89,8 +89,7 @@ class Renderer {
   Environment environment_;
   std::vector<Scope> scopes_;  // [0] is the template's own
   size_t first_scope_ = 0;     // of the macro that runs: those before it are not seen, but [0]
-  int loop_nesting_ = 0;
-  int depth_ = 0;  // of calls of execute and evaluate within each other
+  int depth_ = 0;              // of calls of execute and evaluate within each other
   bool error_has_line_ = false;
   std::string* out_ = nullptr;
 };

@@ -125,7 +125,6 @@ struct Namespace {
 struct Loop {
   std::shared_ptr<const List> items;
   size_t at = 0;
-  int nesting = 1;  // for statements around it, itself included
 };
 
 struct Method {

@@ -1,0 +1,3 @@
+add_executable(chat_template_fuzz ${CMAKE_CURRENT_LIST_DIR}/chat_template_fuzz.cpp)
+target_link_libraries(chat_template_fuzz PRIVATE varve_options varve_chat)
+target_link_options(chat_template_fuzz PRIVATE -fsanitize=fuzzer)

@@ -1,0 +1,199 @@
+#include "chat/chat_format.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "tokenizer/test_tokenizer_json.h"
+
+namespace varve {
+namespace {
+
+using jinja::Value;
+namespace fs = std::filesystem;
+
+constexpr std::string_view kBos = "<｜begin▁of▁sentence｜>";
+constexpr std::string_view kEos = "<｜end▁of▁sentence｜>";
+constexpr std::string_view kUser = "<｜User｜>";
+constexpr std::string_view kAssistant = "<｜Assistant｜>";
+
+Value thought(std::string_view reasoning, std::string_view content) {
+  return jinja::make_dict({{Value::text("role"), Value::text("assistant")},
+                           {Value::text("reasoning_content"), Value::text(std::string(reasoning))},
+                           {Value::text("content"), Value::text(std::string(content))}})
+      .value();
+}
+
+ChatRequest two_turns() {
+  ChatRequest request;
+  request.messages = {chat_message("system", "S"), chat_message("user", "U1"), thought("R1", "A1"),
+                      chat_message("user", "U2")};
+  return request;
+}
+
+std::string joined(std::initializer_list<std::string_view> parts) {
+  std::string text;
+  for (const std::string_view part : parts) text += part;
+  return text;
+}
+
+TEST(DeepseekV4Format, ChatMode) {
+  EXPECT_EQ(make_deepseek_v4_format()->render(two_turns()).value(),
+            joined({kBos, "S", kUser, "U1", kAssistant, "</think>A1", kEos, kUser, "U2", kAssistant,
+                    "</think>"}));
+}
+
+TEST(DeepseekV4Format, ThinkingDropsOldReasoning) {
+  ChatRequest request = two_turns();
+  request.variables = {{"thinking", Value(true)}};
+  EXPECT_EQ(make_deepseek_v4_format()->render(request).value(),
+            joined({kBos, "S", kUser, "U1", kAssistant, "</think>A1", kEos, kUser, "U2", kAssistant,
+                    "<think>"}));
+  request.variables.emplace_back("drop_thinking", Value(false));
+  EXPECT_EQ(make_deepseek_v4_format()->render(request).value(),
+            joined({kBos, "S", kUser, "U1", kAssistant, "<think>R1</think>A1", kEos, kUser, "U2",
+                    kAssistant, "<think>"}));
+}
+
+TEST(DeepseekV4Format, ReasoningSinceTheLastQuestionStays) {
+  ChatRequest request = two_turns();
+  request.messages.push_back(thought("R2", "A2"));
+  request.variables = {{"enable_thinking", Value(true)}};
+  EXPECT_EQ(make_deepseek_v4_format()->render(request).value(),
+            joined({kBos, "S", kUser, "U1", kAssistant, "</think>A1", kEos, kUser, "U2", kAssistant,
+                    "<think>R2</think>A2", kEos}));
+}
+
+TEST(DeepseekV4Format, RolesBesidesUsers) {
+  ChatRequest request;
+  request.messages = {chat_message("developer", "D1"), chat_message("assistant", "A1"),
+                      chat_message("latest_reminder", "L"), chat_message("developer", "D2")};
+  EXPECT_EQ(make_deepseek_v4_format()->render(request).value(),
+            joined({kBos, kUser, "D1", kAssistant, "</think>A1", kEos, "<｜latest_reminder｜>L",
+                    kUser, "D2", kAssistant, "</think>"}));
+  request.variables = {{"thinking", Value(true)}};
+  EXPECT_EQ(
+      make_deepseek_v4_format()->render(request).value(),
+      joined({kBos, "A1", kEos, "<｜latest_reminder｜>L", kUser, "D2", kAssistant, "<think>"}));
+  request.messages = {chat_message("wizard", "W")};
+  EXPECT_EQ(make_deepseek_v4_format()->render(request).error().message,
+            "message role `wizard` is not known in DeepSeek-V4's encoding here");
+}
+
+TEST(DeepseekV4Format, ToolsAreRefused) {
+  ChatRequest request = two_turns();
+  request.tools = jinja::make_list({Value::text("t")}).value();
+  EXPECT_EQ(make_deepseek_v4_format()->render(request).error().kind, ErrorKind::bad_input);
+}
+
+TEST(DeepseekV4Format, AnAnswerIsSplitWhereItsReasoningEnds) {
+  const auto format = make_deepseek_v4_format();
+  ChatRequest request;
+  EXPECT_EQ(*format->answer(request, "a</think>b").dict()->find("content")->text(), "a</think>b");
+  request.variables = {{"thinking", Value(true)}};
+  const Value split = format->answer(request, "r</think>b");
+  EXPECT_EQ(*split.dict()->find("reasoning_content")->text(), "r");
+  EXPECT_EQ(*split.dict()->find("content")->text(), "b");
+  const Value cut_short = format->answer(request, "r");
+  EXPECT_EQ(*cut_short.dict()->find("reasoning_content")->text(), "r");
+  EXPECT_EQ(*cut_short.dict()->find("content")->text(), "");
+}
+
+TEST(ChatRequest, IsReadFromJson) {
+  const auto request = parse_chat_request(
+      R"({"messages": [{"role": "user", "content": "x"}], "add_generation_prompt": true,
+          "tools": [1], "enable_thinking": false})",
+      "m.json");
+  ASSERT_TRUE(request);
+  EXPECT_EQ(request->messages.size(), 1U);
+  EXPECT_TRUE(request->add_generation_prompt);
+  EXPECT_TRUE(request->tools.truth());
+  ASSERT_EQ(request->variables.size(), 1U);
+  EXPECT_EQ(request->variables[0].first, "enable_thinking");
+  EXPECT_FALSE(parse_chat_request("[]", "m.json")->add_generation_prompt);
+  const auto refused = [](std::string_view json) {
+    return parse_chat_request(json, "m.json").error().message;
+  };
+  EXPECT_EQ(refused("{}"), "m.json: field `messages`: expected an array, it is missing");
+  EXPECT_EQ(refused("5"), "m.json: expected an array of messages, found the integer 5");
+  EXPECT_EQ(refused("[5]"), "m.json: expected messages with a `role`, found the integer 5");
+}
+
+class LoadChatFormat : public testing::Test {
+ protected:
+  LoadChatFormat()
+      : dir_(fs::temp_directory_path() / ("varve_chat_format." + std::to_string(getpid()))) {
+    fs::create_directories(dir_);
+  }
+  ~LoadChatFormat() override { fs::remove_all(dir_); }
+  void write(const std::string& name, std::string_view text) const {
+    std::ofstream(dir_ / name) << text;
+  }
+  Result<std::unique_ptr<ChatFormat>> load(std::string_view model_type = "llama",
+                                           const std::string& file = "") const {
+    return load_chat_format(dir_.string(), model_type, file);
+  }
+  std::string rendered(bool with_tools = false) const {
+    ChatRequest request;
+    request.messages = {chat_message("user", "x")};
+    if (with_tools) request.tools = jinja::make_list({Value::text("t")}).value();
+    return load().value()->render(request).value();
+  }
+
+  const fs::path dir_;
+};
+
+TEST_F(LoadChatFormat, FindsTheTemplateOfTheDirectory) {
+  EXPECT_EQ(load().value(), nullptr);
+  EXPECT_EQ(load("deepseek_v4").value()->describe(), "DeepSeek-V4's own encoding");
+  write("tokenizer_config.json",
+        R"({"bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": null,
+            "chat_template": "1{{ bos_token }}{{ eos_token }}{{ pad_token }}"})");
+  EXPECT_EQ(rendered(), "1<s></s>");
+  write("chat_template.jinja", "2{{ bos_token }}");
+  EXPECT_EQ(rendered(), "2<s>");
+  write("own.jinja", "3");
+  EXPECT_EQ(load("llama", (dir_ / "own.jinja").string()).value()->render({}).value(), "3");
+}
+
+TEST_F(LoadChatFormat, NamedTemplates) {
+  write("tokenizer_config.json",
+        R"({"chat_template": [{"name": "default", "template": "d"}, {"name": "rag"
+            , "template": "{{"}, {"name": "tool_use", "template": "t"}]})");
+  EXPECT_EQ(rendered(), "d");
+  EXPECT_EQ(rendered(true), "t");
+  write("tokenizer_config.json", R"({"chat_template": [{"name": "tool_use", "template": "t"}]})");
+  EXPECT_EQ(load().error().message,
+            (dir_ / "tokenizer_config.json").string() +
+                ": chat_template: expected a template named `default`, found none");
+}
+
+TEST_F(LoadChatFormat, BadFilesAreNamed) {
+  const std::string config = (dir_ / "tokenizer_config.json").string();
+  write("tokenizer_config.json", R"({"chat_template": "{{ x"})");
+  EXPECT_EQ(load().error().message, config + ": chat_template: line 1: {{ is not closed");
+  write("tokenizer_config.json", R"({"chat_template": 5})");
+  EXPECT_EQ(load().error().message,
+            config + ": chat_template: expected a string or a list, found the integer 5");
+  write("tokenizer_config.json", "[]");
+  EXPECT_EQ(load().error().message, config + ": expected a JSON object, found a list of 0");
+  EXPECT_FALSE(load("llama", (dir_ / "nowhere.jinja").string()));
+}
+
+TEST(EndOfTurn, IsTheSpecialTokenBehindAnAnswer) {
+  nlohmann::json json = byte_level_json();
+  json["added_tokens"] = {added_token_json("<end>", 256)};
+  const Tokenizer tokenizer = Tokenizer::parse(json.dump(), "test.json").value();
+  const auto end = [&](std::string_view source) {
+    return end_of_turn_id(*make_template_format(source, "t", {}).value(), tokenizer);
+  };
+  EXPECT_EQ(end("{% for m in messages %}{{ m.content }} <end>\n{% endfor %}"), 256);
+  EXPECT_EQ(end("{% for m in messages %}{{ m.content }}\n{% endfor %}"), std::nullopt);
+  EXPECT_EQ(end("{{ raise_exception('no') }}"), std::nullopt);
+  EXPECT_EQ(end("nothing"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace varve
