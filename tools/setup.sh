@@ -10,7 +10,7 @@ packages=(
   g++ cmake ninja-build ccache pkg-config
   libfmt-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libexpected-dev libhwy-dev
   libgtest-dev libbenchmark-dev
-  python3
+  python3 python3-jinja2
 )
 dev_packages=(
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev llvm-19

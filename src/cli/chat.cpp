@@ -120,7 +120,7 @@ void print_stats(const Conversation& chat, const Engine& engine) {
   fmt::print("branches: {}\n", names);
 }
 
-Result<void> rewind(Conversation& chat, std::string_view argument) {
+Result<void> rewind(Conversation& chat, const std::string& argument) {
   int n = 1;
   const char* const end = argument.data() + argument.size();
   const auto [stop, error] = std::from_chars(argument.data(), end, n);

@@ -153,6 +153,7 @@ void Conversation::set_system(const std::string& text) {
 
 std::vector<std::string> Conversation::names() const {
   std::vector<std::string> names;
+  names.reserve(branches_.size());
   for (const auto& entry : branches_) names.push_back(entry.first);
   return names;
 }

@@ -1,6 +1,7 @@
 // Filters of lists, strings and dictionaries as a whole: length, order, ends, sums.
 #include <algorithm>
 #include <cstdint>
+#include <list>
 #include <optional>
 #include <unordered_set>
 
@@ -104,13 +105,14 @@ Result<Value> sort_key(const Value& value, const Value& path, bool counts_case, 
   return Value::text(std::move(text));
 }
 
-// The order of `keys`: places into them, equal ones in their order.
-Result<std::vector<size_t>> order_of(const std::vector<Value>& keys, bool descends,
+// The order of `keys`: places into them, equal ones in their order. A list sorts itself by merging,
+// which any comparison leaves whole, that of NaN too.
+Result<std::list<size_t>> order_of(const std::vector<Value>& keys, bool descends,
                                      Budget& budget) {
-  std::vector<size_t> order(keys.size());
-  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::list<size_t> order;
+  for (size_t i = 0; i < keys.size(); ++i) order.push_back(i);
   std::optional<Error> error;
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+  order.sort([&](size_t a, size_t b) {
     if (error) return false;
     const Result<bool> before =
         descends ? less(keys[b], keys[a], budget) : less(keys[a], keys[b], budget);
@@ -128,8 +130,9 @@ Result<Value> sort_filter(const Value& in, const Arguments& args, Budget& budget
     VARVE_TRY(Value key, sort_key(value, args.positional[2], args.positional[1].truth(), budget));
     keys.push_back(std::move(key));
   }
-  VARVE_TRY(const std::vector<size_t> order, order_of(keys, args.positional[0].truth(), budget));
+  VARVE_TRY(const std::list<size_t> order, order_of(keys, args.positional[0].truth(), budget));
   std::vector<Value> sorted;
+  sorted.reserve(items.size());
   for (const size_t i : order) sorted.push_back(items[i]);
   return make_list(std::move(sorted));
 }
@@ -149,7 +152,7 @@ Result<Value> dictsort_filter(const Value& in, const Arguments& args, Budget& bu
               sort_key(by_value ? value : key, Value(), args.positional[0].truth(), budget));
     keys.push_back(std::move(sorted_by));
   }
-  VARVE_TRY(const std::vector<size_t> order, order_of(keys, args.positional[2].truth(), budget));
+  VARVE_TRY(const std::list<size_t> order, order_of(keys, args.positional[2].truth(), budget));
   std::vector<Value> sorted;
   for (const size_t i : order) {
     VARVE_TRY(Value pair,

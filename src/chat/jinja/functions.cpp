@@ -17,7 +17,7 @@ constexpr size_t kMaxDateBytes = 1024;
 // A namespace lives until the rendering ends.
 constexpr int64_t kStepsOfNamespace = 64;
 
-Result<Value> range_function(Arguments arguments, Environment& environment) {
+Result<Value> range_function(const Arguments& arguments, Environment& environment) {
   VARVE_TRY(const std::vector<Value> bound, bind("range", {"start stop step", 1}, arguments));
   std::array<int64_t, 3> numbers = {0, 0, 1};
   for (size_t i = 0; i < numbers.size(); ++i) {
@@ -62,12 +62,12 @@ Result<std::vector<std::pair<Value, Value>>> entries_of(std::string_view functio
   return entries;
 }
 
-Result<Value> dict_function(Arguments arguments, Environment& environment) {
+Result<Value> dict_function(const Arguments& arguments, Environment& environment) {
   VARVE_TRY(auto entries, entries_of("dict", arguments, environment.budget));
   return make_dict(std::move(entries));
 }
 
-Result<Value> namespace_function(Arguments arguments, Environment& environment) {
+Result<Value> namespace_function(const Arguments& arguments, Environment& environment) {
   VARVE_TRY(const auto entries, entries_of("namespace", arguments, environment.budget));
   VARVE_CHECKED(environment.budget.take(kStepsOfNamespace));
   auto space = std::make_unique<Namespace>();
@@ -79,13 +79,13 @@ Result<Value> namespace_function(Arguments arguments, Environment& environment) 
   return Value(environment.namespaces.back().get());
 }
 
-Result<Value> raise_exception_function(Arguments arguments, Environment& environment) {
+Result<Value> raise_exception_function(const Arguments& arguments, Environment& environment) {
   VARVE_TRY(const std::vector<Value> bound, bind("raise_exception", {"message", 1}, arguments));
   VARVE_TRY(const std::string message, to_text(bound[0], environment.budget));
   return bad_input("the template refuses this conversation: {}", message);
 }
 
-Result<Value> strftime_now_function(Arguments arguments, Environment& environment) {
+Result<Value> strftime_now_function(const Arguments& arguments, Environment& environment) {
   VARVE_TRY(const std::vector<Value> bound, bind("strftime_now", {"format", 1}, arguments));
   const std::string* const format = bound[0].text();
   if (format == nullptr || format->find('\0') != std::string::npos) {

@@ -22,7 +22,7 @@ struct Environment {
 
 struct FunctionInfo {
   std::string_view name;
-  Result<Value> (*call)(Arguments arguments, Environment& environment);
+  Result<Value> (*call)(const Arguments& arguments, Environment& environment);
 };
 
 /// Null where there is none.

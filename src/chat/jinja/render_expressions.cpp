@@ -173,7 +173,7 @@ Result<Value> Renderer::call(const Value& callee, Arguments arguments) {
   if (const auto* const macro = callee.as<const MacroStatement*>()) {
     return call_macro(**macro, std::move(arguments));
   }
-  return (*callee.as<const FunctionInfo*>())->call(std::move(arguments), environment_);
+  return (*callee.as<const FunctionInfo*>())->call(arguments, environment_);
 }
 
 Result<Value> Renderer::evaluate(const FilterNode& node) {
