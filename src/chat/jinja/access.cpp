@@ -6,6 +6,7 @@
 
 #include "chat/jinja/methods.h"
 #include "chat/jinja/text.h"
+#include "tokenizer/utf8.h"
 
 namespace varve::jinja {
 namespace {
@@ -38,11 +39,11 @@ std::optional<Value> loop_attribute(const Loop& loop, std::string_view name) {
 Result<Value> at_index(const Value& value, int64_t index, Budget& budget) {
   const Value nothing = Value::undefined(fmt::format("[{}]", index));
   if (const std::string* const text = value.text()) {
-    VARVE_CHECKED(budget.take_bytes(4 * text->size()));
+    VARVE_CHECKED(budget.take_bytes(text->size()));
     const auto n = static_cast<int64_t>(n_characters(*text));
     if (index < -n || index >= n) return nothing;
-    return Value::text(
-        std::string(characters(*text)[static_cast<size_t>(index < 0 ? index + n : index)]));
+    const size_t at = byte_of_character(*text, static_cast<size_t>(index < 0 ? index + n : index));
+    return Value::text(text->substr(at, utf8_step(std::string_view(*text).substr(at)).n_bytes));
   }
   const List* const list = value.list();
   if (list == nullptr || list->kind == ListKind::view || list->kind == ListKind::generator) {

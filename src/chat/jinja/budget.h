@@ -9,7 +9,7 @@
 
 namespace varve::jinja {
 
-/// A conversation of a million tokens takes well under a tenth of these.
+/// Ten times and more what a conversation of a million tokens takes.
 struct Limits {
   int64_t steps = 20'000'000;  // one for each node run, 16 bytes made or item handled
   size_t output_bytes = size_t{64} << 20;

@@ -92,7 +92,8 @@ Result<Value> reverse_filter(const Value& in, const Arguments&, Budget& budget) 
 Result<Value> sort_key(const Value& value, const Value& path, bool counts_case, Budget& budget) {
   if (path.text() != nullptr && path.text()->find(',') != std::string::npos) {
     std::vector<Value> keys;  // "a,b": by a, then by b
-    for (const std::string_view part : split(*path.text(), ",", -1)) {
+    VARVE_TRY(const Parts parts, split(*path.text(), ",", -1, budget));
+    for (const std::string_view part : parts) {
       VARVE_TRY(Value key, sort_key(value, Value::text(std::string(part)), counts_case, budget));
       keys.push_back(std::move(key));
     }
@@ -107,8 +108,7 @@ Result<Value> sort_key(const Value& value, const Value& path, bool counts_case, 
 
 // The order of `keys`: places into them, equal ones in their order. A list sorts itself by merging,
 // which any comparison leaves whole, that of NaN too.
-Result<std::list<size_t>> order_of(const std::vector<Value>& keys, bool descends,
-                                     Budget& budget) {
+Result<std::list<size_t>> order_of(const std::vector<Value>& keys, bool descends, Budget& budget) {
   std::list<size_t> order;
   for (size_t i = 0; i < keys.size(); ++i) order.push_back(i);
   std::optional<Error> error;

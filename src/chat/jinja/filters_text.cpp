@@ -94,7 +94,7 @@ Result<Value> indent_filter(const Value& in, const Arguments& args, Budget& budg
   const bool indents_blank = args.positional[2].truth();
   // The line that this opens at the end keeps the last line end.
   text += '\n';
-  const std::vector<std::string_view> lines = split_lines(text, false);
+  VARVE_TRY(const Parts lines, split_lines(text, false, budget));
   std::string out = indents_first ? indent : "";
   for (size_t i = 0; i < lines.size(); ++i) {
     VARVE_CHECKED(budget.take_bytes(16 + lines[i].size() + indent.size()));

@@ -78,14 +78,14 @@ Result<Value> split_method(const Value& self, const Args& args, Budget& budget) 
     VARVE_TRY(separator, text_argument(args[0], "split"));
     if (separator->empty()) return bad_input("`split` expects a separator, found an empty string");
   }
-  VARVE_CHECKED(budget.take(4 * static_cast<int64_t>(self.text()->size())));
-  return texts(from_right ? rsplit(*self.text(), separator, max_splits)
-                          : split(*self.text(), separator, max_splits));
+  VARVE_TRY(const Parts parts, from_right ? rsplit(*self.text(), separator, max_splits, budget)
+                                          : split(*self.text(), separator, max_splits, budget));
+  return texts(parts);
 }
 
 Result<Value> splitlines_method(const Value& self, const Args& args, Budget& budget) {
-  VARVE_CHECKED(budget.take(4 * static_cast<int64_t>(self.text()->size())));
-  return texts(split_lines(*self.text(), args[0].truth()));
+  VARVE_TRY(const Parts lines, split_lines(*self.text(), args[0].truth(), budget));
+  return texts(lines);
 }
 
 Result<Value> replace_method(const Value& self, const Args& args, Budget& budget) {

@@ -205,7 +205,7 @@ Result<void> append_dict(const Dict& dict, std::string& out, Budget& budget) {
 Result<void> append_repr(const Value& value, std::string& out, Budget& budget) {
   VARVE_CHECKED(budget.take(1));
   if (const std::string* const text = value.text()) {
-    VARVE_CHECKED(budget.take_bytes(text->size()));
+    VARVE_CHECKED(budget.take(static_cast<int64_t>(text->size())));  // looked up one by one
     out += text_repr(*text);
     return {};
   }
@@ -238,9 +238,15 @@ Result<std::optional<int64_t>> bound(const Value& value) {
   return std::optional<int64_t>(*n);
 }
 
-// The places that a slice takes of `size` items, in order.
-std::vector<size_t> places(int64_t size, std::optional<int64_t> begin, std::optional<int64_t> end,
-                           int64_t step) {
+// What a slice takes of `size` items: from `first` on, up to but not including `last`.
+struct Range {
+  int64_t first;
+  int64_t last;
+  int64_t step;
+};
+
+Range range_of(int64_t size, std::optional<int64_t> begin, std::optional<int64_t> end,
+               int64_t step) {
   const int64_t least = step > 0 ? 0 : -1;
   const int64_t most = step > 0 ? size : size - 1;
   const auto place = [&](std::optional<int64_t> at, int64_t left_out) {
@@ -248,15 +254,33 @@ std::vector<size_t> places(int64_t size, std::optional<int64_t> begin, std::opti
     if (*at >= 0) return std::min(*at, most);
     return *at < -size ? least : std::max(*at + size, least);
   };
-  const int64_t first = place(begin, step > 0 ? least : most);
-  const int64_t last = place(end, step > 0 ? most : least);
-  std::vector<size_t> out;
   // Steps beyond the size take one item; cut there, nothing overflows.
-  const int64_t stride = std::clamp(step, -size - 1, size + 1);
-  for (int64_t i = first; step > 0 ? i < last : i > last; i += stride) {
-    out.push_back(static_cast<size_t>(i));
+  return {place(begin, step > 0 ? least : most), place(end, step > 0 ? most : least),
+          std::clamp(step, -size - 1, size + 1)};
+}
+
+template <class Take>
+void for_each_place(const Range& range, Take take) {
+  for (int64_t i = range.first; range.step > 0 ? i < range.last : i > range.last; i += range.step) {
+    take(static_cast<size_t>(i));
   }
-  return out;
+}
+
+Result<Value> slice_text(std::string_view text, std::optional<int64_t> begin,
+                         std::optional<int64_t> end, int64_t step, Budget& budget) {
+  VARVE_CHECKED(budget.take_bytes(text.size()));
+  const Range range = range_of(static_cast<int64_t>(n_characters(text)), begin, end, step);
+  if (range.step == 1) {
+    const size_t first = byte_of_character(text, static_cast<size_t>(range.first));
+    const auto n = static_cast<size_t>(std::max<int64_t>(range.last - range.first, 0));
+    const std::string_view rest = text.substr(first);
+    return Value::text(std::string(rest.substr(0, byte_of_character(rest, n))));
+  }
+  VARVE_CHECKED(budget.take(static_cast<int64_t>(text.size())));
+  const std::vector<std::string_view> all = characters(text);
+  std::string out;
+  for_each_place(range, [&](size_t i) { out += all[i]; });
+  return Value::text(std::move(out));
 }
 
 }  // namespace
@@ -437,25 +461,15 @@ Result<Value> slice(const Value& value, const Value& begin, const Value& end, co
   VARVE_TRY(const std::optional<int64_t> stride, bound(step));
   if (stride == 0) return bad_input("a slice has a step of 0");
   if (const std::string* const text = value.text()) {
-    VARVE_CHECKED(budget.take(static_cast<int64_t>(text->size() / 4)));
-    const std::vector<std::string_view> all = characters(*text);
-    std::string out;
-    for (const size_t i :
-         places(static_cast<int64_t>(all.size()), first, last, stride.value_or(1))) {
-      out += all[i];
-    }
-    return Value::text(std::move(out));
+    return slice_text(*text, first, last, stride.value_or(1), budget);
   }
-  if (!is_sequence(value)) {
-    // As an index that is not there: jinja2 gives undefined for what cannot be sliced.
-    return Value::undefined("[:]");
-  }
+  // As an index that is not there: jinja2 gives undefined for what cannot be sliced.
+  if (!is_sequence(value)) return Value::undefined("[:]");
   const std::vector<Value>& all = value.list()->items;
   VARVE_CHECKED(budget.take(static_cast<int64_t>(all.size() / 4)));
   std::vector<Value> items;
-  for (const size_t i : places(static_cast<int64_t>(all.size()), first, last, stride.value_or(1))) {
-    items.push_back(all[i]);
-  }
+  for_each_place(range_of(static_cast<int64_t>(all.size()), first, last, stride.value_or(1)),
+                 [&](size_t i) { items.push_back(all[i]); });
   return make_list(std::move(items), value.list()->kind);
 }
 

@@ -8,6 +8,9 @@
 namespace varve::jinja {
 namespace {
 
+// A part that becomes a value of its own takes this many times 16 bytes.
+constexpr int64_t kStepsOfPart = 8;
+
 bool starts_with_space(std::string_view text) {
   return is_space(utf8_step(text).code_point);
 }
@@ -22,10 +25,11 @@ size_t line_end_bytes(std::string_view text) {
   return ends ? step.n_bytes : 0;
 }
 
-std::vector<std::string_view> split_at_spaces(std::string_view text, int64_t max_splits) {
-  std::vector<std::string_view> parts;
+Result<Parts> split_at_spaces(std::string_view text, int64_t max_splits, Budget& budget) {
+  Parts parts;
   text = strip(text, std::nullopt, Side::left);
   while (!text.empty()) {
+    VARVE_CHECKED(budget.take(kStepsOfPart));
     if (max_splits >= 0 && static_cast<int64_t>(parts.size()) == max_splits) {
       parts.push_back(text);  // as it stands, white space at its end too
       break;
@@ -40,10 +44,11 @@ std::vector<std::string_view> split_at_spaces(std::string_view text, int64_t max
   return parts;
 }
 
-std::vector<std::string_view> rsplit_at_spaces(std::string_view text, int64_t max_splits) {
-  std::vector<std::string_view> parts;
+Result<Parts> rsplit_at_spaces(std::string_view text, int64_t max_splits, Budget& budget) {
+  Parts parts;
   text = strip(text, std::nullopt, Side::right);
   while (!text.empty()) {
+    VARVE_CHECKED(budget.take(kStepsOfPart));
     if (static_cast<int64_t>(parts.size()) == max_splits) {
       parts.push_back(text);
       break;
@@ -63,11 +68,13 @@ std::vector<std::string_view> rsplit_at_spaces(std::string_view text, int64_t ma
 
 }  // namespace
 
-std::vector<std::string_view> split(std::string_view text,
-                                    std::optional<std::string_view> separator, int64_t max_splits) {
-  if (!separator) return split_at_spaces(text, max_splits);
-  std::vector<std::string_view> parts;
+Result<Parts> split(std::string_view text, std::optional<std::string_view> separator,
+                    int64_t max_splits, Budget& budget) {
+  VARVE_CHECKED(budget.take_bytes(text.size()));
+  if (!separator) return split_at_spaces(text, max_splits, budget);
+  Parts parts;
   while (max_splits < 0 || static_cast<int64_t>(parts.size()) < max_splits) {
+    VARVE_CHECKED(budget.take(kStepsOfPart));
     const size_t at = find_text(text, *separator);
     if (at == text.npos) break;
     parts.push_back(text.substr(0, at));
@@ -77,13 +84,15 @@ std::vector<std::string_view> split(std::string_view text,
   return parts;
 }
 
-std::vector<std::string_view> rsplit(std::string_view text,
-                                     std::optional<std::string_view> separator,
-                                     int64_t max_splits) {
-  if (!separator && max_splits < 0) return split_at_spaces(text, max_splits);
-  if (!separator) return rsplit_at_spaces(text, max_splits);
-  std::vector<std::string_view> parts;
+Result<Parts> rsplit(std::string_view text, std::optional<std::string_view> separator,
+                     int64_t max_splits, Budget& budget) {
+  VARVE_CHECKED(budget.take_bytes(text.size()));
+  if (!separator && max_splits < 0) return split_at_spaces(text, max_splits, budget);
+  if (!separator) return rsplit_at_spaces(text, max_splits, budget);
+  VARVE_CHECKED(budget.take_product(text.size(), separator->size()));
+  Parts parts;
   while (max_splits < 0 || static_cast<int64_t>(parts.size()) < max_splits) {
+    VARVE_CHECKED(budget.take(kStepsOfPart));
     const size_t at = text.rfind(*separator);
     if (at == text.npos) break;
     parts.push_back(text.substr(at + separator->size()));
@@ -94,8 +103,9 @@ std::vector<std::string_view> rsplit(std::string_view text,
   return parts;
 }
 
-std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends) {
-  std::vector<std::string_view> lines;
+Result<Parts> split_lines(std::string_view text, bool keep_ends, Budget& budget) {
+  VARVE_CHECKED(budget.take_bytes(text.size()));
+  Parts lines;
   size_t begin = 0;
   size_t at = 0;
   while (at < text.size()) {
@@ -104,6 +114,7 @@ std::vector<std::string_view> split_lines(std::string_view text, bool keep_ends)
       at += utf8_step(text.substr(at)).n_bytes;
       continue;
     }
+    VARVE_CHECKED(budget.take(kStepsOfPart));
     lines.push_back(text.substr(begin, at - begin + (keep_ends ? end_bytes : 0)));
     at += end_bytes;
     begin = at;
@@ -135,7 +146,7 @@ Result<std::string> replace(std::string_view text, std::string_view from, std::s
   return out;
 }
 
-Result<Value> texts(const std::vector<std::string_view>& parts) {
+Result<Value> texts(const Parts& parts) {
   std::vector<Value> items;
   items.reserve(parts.size());
   for (const std::string_view part : parts) items.push_back(Value::text(std::string(part)));

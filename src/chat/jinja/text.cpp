@@ -77,6 +77,12 @@ size_t n_characters(std::string_view text) {
   }));
 }
 
+size_t byte_of_character(std::string_view text, size_t n) {
+  size_t at = 0;
+  for (; n > 0 && at < text.size(); --n) at += utf8_step(text.substr(at)).n_bytes;
+  return at;
+}
+
 std::vector<std::string_view> characters(std::string_view text) {
   std::vector<std::string_view> out;
   while (!text.empty()) {

@@ -13,6 +13,8 @@
 namespace varve::jinja {
 
 size_t n_characters(std::string_view text);
+/// Where character n begins; the end of the text where there is none.
+size_t byte_of_character(std::string_view text, size_t n);
 /// Views of the characters of `text`, one for each code point.
 std::vector<std::string_view> characters(std::string_view text);
 

@@ -5,6 +5,7 @@
 // changes; the renderer owns it, and values point at it.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <map>
 #include <memory>
