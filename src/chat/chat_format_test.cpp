@@ -184,7 +184,7 @@ TEST_F(LoadChatFormat, BadFilesAreNamed) {
 
 TEST(EndOfTurn, IsTheSpecialTokenBehindAnAnswer) {
   nlohmann::json json = byte_level_json();
-  json["added_tokens"] = {added_token_json("<end>", 256)};
+  json["added_tokens"].push_back(added_token_json("<end>", 256));
   const Tokenizer tokenizer = Tokenizer::parse(json.dump(), "test.json").value();
   const auto end = [&](std::string_view source) {
     return end_of_turn_id(*make_template_format(source, "t", {}).value(), tokenizer);
