@@ -1,10 +1,6 @@
 // varve bench: how fast a model runs here, beside what the machine could do at most.
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <limits>
 #include <memory>
 
@@ -13,6 +9,7 @@
 #include "cli/bench_report.h"
 #include "cli/engine_flags.h"
 #include "cli/model_path.h"
+#include "cli/output_file.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
 
@@ -136,33 +133,6 @@ Result<std::vector<Measurement>> bench_at(const std::shared_ptr<const Model>& mo
   return out;
 }
 
-// Says now, not after the measurement, whether the file can be written; leaves none behind.
-Result<void> check_writable(const std::string& path) {
-  std::error_code ignored;
-  const bool is_new = !std::filesystem::exists(path, ignored);
-  if (path.empty()) return {};
-  if (std::ofstream(path, std::ios::app)) {
-    if (is_new) std::filesystem::remove(path, ignored);
-    return {};
-  }
-  return usage_error("--plot {}: expected a file that can be written, found: {}", path,
-                     std::strerror(errno));
-}
-
-Result<void> write_plot(const std::string& path, const BenchReport& report) {
-  std::ofstream file(path, std::ios::trunc);
-  file << bench_plot(report);
-  file.close();
-  if (file) return {};
-  return fail(ErrorKind::internal, "--plot {}: cannot write it: {}", path, std::strerror(errno));
-}
-
-// "flash-6l" of "models/flash-6l/".
-std::string last_name(const std::string& path) {
-  const std::filesystem::path normal = std::filesystem::path(path).lexically_normal();
-  return (normal.has_filename() ? normal : normal.parent_path()).filename().string();
-}
-
 Result<void> bench(const BenchFlags& flags) {
   VARVE_TRY(EngineOptions options, flags.engine.options());
   if (flags.fill != "seeded" && flags.fill != "prefill") {
@@ -178,7 +148,7 @@ Result<void> bench(const BenchFlags& flags) {
   for (const int depth : flags.depths) {
     if (depth < 0) return usage_error("--depth {}: expected 0 or more tokens", depth);
   }
-  VARVE_CHECKED(check_writable(flags.plot));
+  VARVE_CHECKED(check_writable("--plot", flags.plot));
   VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
   VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
   VARVE_CHECKED(flags.engine.check_pools(*model));
@@ -192,7 +162,7 @@ Result<void> bench(const BenchFlags& flags) {
   VARVE_TRY(std::string weights, flags.engine.place_weights(*model, arena_bytes));
   ThreadPool pool(options.n_threads > 0 ? options.n_threads : usable_cores());
   ReadRoof read(pool);
-  BenchReport report{.model_name = last_name(path),
+  BenchReport report{.model_name = model_name(path),
                      .model = model.get(),
                      .options = options,
                      .n_threads = pool.n_threads(),
@@ -213,7 +183,8 @@ Result<void> bench(const BenchFlags& flags) {
   } else {
     print_bench_table(report, flags.profile);
   }
-  return flags.plot.empty() ? Result<void>() : write_plot(flags.plot, report);
+  if (flags.plot.empty()) return {};
+  return write_output("--plot", flags.plot, bench_plot(report));
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 
 #include "base/cpu.h"
 #include "cli/bench_report.h"
-#include "tokenizer/utf8.h"
+#include "cli/svg.h"
 
 namespace varve::cli {
 namespace {
@@ -21,53 +21,6 @@ struct Series {
   std::string_view what, colour;
 };
 constexpr Series kSeries[] = {{"prefill", "#1b6ca8"}, {"decode", "#c8553d"}};
-
-// Text as XML takes it: escaped, without bytes that are not UTF-8 and control characters.
-std::string xml(std::string_view text) {
-  std::string valid, held, out;
-  append_lossy(text, held, valid);
-  finish_lossy(held, valid);
-  for (const char c : valid) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out += kReplacementCharacter;
-        } else {
-          out += c;
-        }
-    }
-  }
-  return out;
-}
-
-// 1048064 -> "1M", 32768 -> "32K", 300 -> "300"
-std::string depth_label(int depth) {
-  if (depth >= 1000 << 10) return fmt::format("{:.3g}M", depth / 1048576.0);
-  if (depth >= 1 << 10) return fmt::format("{:.3g}K", depth / 1024.0);
-  return fmt::format("{}", depth);
-}
-
-// The step of about five ticks from 0 to `most`: 1, 2 or 5 times a power of ten.
-double nice_step(double most) {
-  const double rough = most / 5;
-  const double power = std::pow(10, std::floor(std::log10(rough)));
-  for (const double factor : {1.0, 2.0, 5.0}) {
-    if (factor * power >= rough) return factor * power;
-  }
-  return 10 * power;
-}
 
 class DepthAxis {
  public:
@@ -107,48 +60,31 @@ std::string bench_plot(const BenchReport& report) {
   const double bottom_y = kHeight - kBottom, right_x = kWidth - kRight;
   const auto y = [&](double rate) { return bottom_y - rate / top * (bottom_y - kTop); };
 
-  std::string svg;
-  const auto text = [&](double at_x, double at_y, std::string_view anchor, std::string_view words,
-                        std::string_view more = "") {
-    svg += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\"{}>{}</text>\n", at_x,
-                       at_y, anchor, more, xml(words));
-  };
-  const auto line = [&](double x1, double y1, double x2, double y2, std::string_view colour) {
-    svg += fmt::format(
-        "<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"{}\"/>\n", x1, y1,
-        x2, y2, colour);
-  };
   const std::string title = fmt::format("{}: tokens/s over depth", report.model_name);
-  svg += fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" "
-      "viewBox=\"0 0 {0:.0f} {1:.0f}\" font-family=\"sans-serif\" font-size=\"12\">\n",
-      kWidth, kHeight);
-  svg += fmt::format("<title>{}</title>\n", xml(title));
-  svg += "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n";
-  text(kLeft, 24, "start", title, " font-size=\"15\"");
-  text(kLeft, 42, "start",
-       fmt::format("{}, {} threads, kernels {}", cpu_name(), report.n_threads,
-                   report.options.kernels->name),
-       " fill=\"#555\"");
+  Svg svg(kWidth, kHeight, title);
+  svg.text(kLeft, 24, "start", title, " font-size=\"15\"");
+  svg.text(kLeft, 42, "start",
+           fmt::format("{}, {} threads, kernels {}", cpu_name(), report.n_threads,
+                       report.options.kernels->name),
+           " fill=\"#555\"");
 
   // Axes, their ticks and names.
   const int n_ticks = static_cast<int>(std::round(top / step));
   for (int i = 0; i <= n_ticks; ++i) {
-    line(kLeft, y(i * step), right_x, y(i * step), i == 0 ? "black" : "#ddd");
-    text(kLeft - 8, y(i * step) + 4, "end", fmt::format("{:g}", i * step));
+    svg.line(kLeft, y(i * step), right_x, y(i * step), i == 0 ? "black" : "#ddd");
+    svg.text(kLeft - 8, y(i * step) + 4, "end", fmt::format("{:g}", i * step));
   }
-  line(kLeft, kTop, kLeft, bottom_y, "black");
+  svg.line(kLeft, kTop, kLeft, bottom_y, "black");
   double last_x = -kMinTickGap;
   for (const int depth : depths) {
     const double at = axis.x(depth);
-    line(at, bottom_y, at, bottom_y + 5, "black");
+    svg.line(at, bottom_y, at, bottom_y + 5, "black");
     if (at - last_x < kMinTickGap) continue;
-    text(at, bottom_y + 20, "middle", depth_label(depth));
+    svg.text(at, bottom_y + 20, "middle", tokens_label(depth));
     last_x = at;
   }
-  text((kLeft + right_x) / 2, kHeight - 16, "middle", "tokens in the cache, log scale");
-  text(18, (kTop + bottom_y) / 2, "middle", "tokens/s",
-       fmt::format(" transform=\"rotate(-90 18 {:.1f})\"", (kTop + bottom_y) / 2));
+  svg.text((kLeft + right_x) / 2, kHeight - 16, "middle", "tokens in the cache, log scale");
+  svg.upright_text(18, (kTop + bottom_y) / 2, "tokens/s");
 
   // Medians joined, the spread as a bar, one entry of the legend each.
   double legend_y = 24;
@@ -160,23 +96,21 @@ std::string bench_plot(const BenchReport& report) {
     if (points.empty()) continue;
     std::sort(points.begin(), points.end(),
               [](const Measurement* a, const Measurement* b) { return a->depth < b->depth; });
-    std::string path;
+    std::vector<std::pair<double, double>> path;
     for (const Measurement* m : points) {
       const double at = axis.x(m->depth);
       const Spread speed = m->tokens_per_s();
-      path += fmt::format("{}{:.1f},{:.1f}", path.empty() ? "" : " ", at, y(speed.median));
-      line(at, y(speed.min), at, y(speed.max), series.colour);
-      svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\" fill=\"{}\"/>\n", at,
-                         y(speed.median), series.colour);
+      path.emplace_back(at, y(speed.median));
+      svg.line(at, y(speed.min), at, y(speed.max), series.colour);
+      svg.circle(at, y(speed.median), 3.5, series.colour);
     }
-    svg += fmt::format("<polyline points=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"/>\n",
-                       path, series.colour);
-    line(right_x - 150, legend_y - 4, right_x - 126, legend_y - 4, series.colour);
-    text(right_x - 120, legend_y, "start",
-         fmt::format("{} of {} tokens", series.what, points.front()->n_tokens));
+    svg.polyline(path, series.colour);
+    svg.line(right_x - 150, legend_y - 4, right_x - 126, legend_y - 4, series.colour);
+    svg.text(right_x - 120, legend_y, "start",
+             fmt::format("{} of {} tokens", series.what, points.front()->n_tokens));
     legend_y += 18;
   }
-  return svg + "</svg>\n";
+  return svg.finished();
 }
 
 }  // namespace varve::cli

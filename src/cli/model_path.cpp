@@ -30,4 +30,9 @@ Result<std::string> model_or_bundled(const std::string& given) {
                      kBundled);
 }
 
+std::string model_name(const std::string& path) {
+  const fs::path normal = fs::path(path).lexically_normal();
+  return (normal.has_filename() ? normal : normal.parent_path()).filename().string();
+}
+
 }  // namespace varve::cli

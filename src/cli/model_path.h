@@ -12,4 +12,7 @@ namespace varve::cli {
 /// each folder above it.
 Result<std::string> model_or_bundled(const std::string& given);
 
+/// "flash-6l" of "models/flash-6l/": what reports call a model.
+std::string model_name(const std::string& path);
+
 }  // namespace varve::cli
