@@ -137,10 +137,6 @@ Analysis analyse(const BenchReport& report, const Measurement& m) {
   return out;
 }
 
-std::string_view products_name(const BenchReport& report) {
-  return report.options.products == Products::f32 ? "f32" : "bf16";
-}
-
 // One line of the profile; what is not there stays blank.
 void print_profile_line(int indent, std::string_view name, const PartRoof* roof,
                         const double* seconds, std::string_view bound) {
@@ -254,7 +250,7 @@ Spread Measurement::read_bytes_per_s() const {
 void print_bench_table(const BenchReport& report, bool profile) {
   const Roofs& roofs = report.roofs;
   fmt::print("{}, {} threads, kernels {}, products {}\n", cpu_name(), report.n_threads,
-             report.options.kernels->name, products_name(report));
+             report.options.kernels->name, products_name(report.options.products));
   const CacheLayout layout(report.model->cache_shape(), report.options.formats);
   fmt::print("{}, weights {}\n{}\n", describe_formats(layout), report.weights,
              describe_attention(*report.options.kernels, layout, report.options.products));
@@ -299,7 +295,7 @@ void print_bench_json(const BenchReport& report) {
       {"cpu", cpu_name()},
       {"threads", report.n_threads},
       {"kernels", report.options.kernels->name},
-      {"products", products_name(report)},
+      {"products", products_name(report.options.products)},
       {"formats", formats_object(CacheLayout(report.model->cache_shape(), report.options.formats))},
       {"fill", report.fill},
       {"weights", report.weights},

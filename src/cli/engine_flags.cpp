@@ -29,10 +29,12 @@ std::string pool_names(Wanted wanted) {
   return names;
 }
 
-std::string format_names() {
+// "f32, bf16, ...": those for which `wanted` holds.
+template <class Wanted>
+std::string format_names(Wanted wanted) {
   std::string names;
   for (const RowFormatInfo& info : row_formats()) {
-    names += fmt::format("{}{}", names.empty() ? "" : ", ", info.name);
+    if (wanted(info.format)) names += fmt::format("{}{}", names.empty() ? "" : ", ", info.name);
   }
   return names;
 }
@@ -47,7 +49,8 @@ Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
     const auto format =
         equals == std::string::npos ? std::nullopt : row_format_from_name(item.substr(equals + 1));
     if (!format) {
-      return usage_error("--kv {}: expected POOL=FORMAT with a format of {}", item, format_names());
+      return usage_error("--kv {}: expected POOL=FORMAT with a format of {}", item,
+                         format_names([](RowFormat) { return true; }));
     }
     const std::string pool = item.substr(0, equals);
     if (pool == "all") {
@@ -63,13 +66,10 @@ Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
       return usage_error("--kv {}: expected a pool of {}, all", item,
                          pool_names([](const PoolInfo&) { return true; }));
     }
-    const bool is_kv = info->pool == Pool::k || info->pool == Pool::v;
-    if (is_kv && *format == RowFormat::native) {
-      return usage_error("--kv {}: keys and values have no native format; expected another of {}",
-                         item, format_names());
-    }
-    if (info->pool == Pool::index && is_quantized(*format)) {
-      return usage_error("--kv {}: index keys are kept as native, bf16, f16 or f32", item);
+    if (!pool_takes(info->pool, *format)) {
+      return usage_error(
+          "--kv {}: {} are kept as one of {}", item, info->label,
+          format_names([&](RowFormat known) { return pool_takes(info->pool, known); }));
     }
     formats.*(info->format) = *format;
   }
@@ -186,6 +186,10 @@ nlohmann::ordered_json formats_object(const CacheLayout& layout) {
     out[std::string(info.name)] = row_format_name(layout.formats.of(info.pool));
   }
   return out;
+}
+
+std::string_view products_name(Products products) {
+  return products == Products::f32 ? "f32" : "bf16";
 }
 
 void EngineFlags::add_to(CLI::App& verb) {

@@ -51,6 +51,8 @@ std::string describe_attention(const Kernels& kernels, const CacheLayout& layout
 /// {"csa": "native", ...} of the model's pools.
 nlohmann::ordered_json formats_object(const CacheLayout& layout);
 
+std::string_view products_name(Products products);
+
 /// "experts 41 %, head 30 %, attention 9 %, others 20 %": the largest parts, largest first.
 std::string time_shares(const PartTimes& times);
 

@@ -156,8 +156,7 @@ void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
   if (!stats) return;
   fmt::print(stderr, "kernels: {} ({}), {} threads, products {}, chunk {}\n", engine.kernels().name,
              engine.kernels().description, engine.n_threads(),
-             engine.options().products == Products::f32 ? "f32" : "bf16",
-             engine.memory().chunk_tokens);
+             products_name(engine.options().products), engine.memory().chunk_tokens);
   for (const ArenaPart& part : engine.memory().parts) {
     fmt::print(stderr, "  {:<28} {:>12}\n", part.name,
                human_bytes(static_cast<double>(part.bytes)));

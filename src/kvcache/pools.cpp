@@ -17,6 +17,11 @@ constexpr std::array<PoolInfo, kNumPools> kPools = {{
 
 }  // namespace
 
+bool pool_takes(Pool pool, RowFormat format) {
+  if (pool == Pool::k || pool == Pool::v) return format != RowFormat::native;
+  return pool != Pool::index || !is_quantized(format);
+}
+
 std::span<const PoolInfo> pools() {
   return kPools;
 }

@@ -71,6 +71,9 @@ struct PoolInfo {
   RowFormat PoolFormats::* format;
 };
 
+/// Whether rows of the pool may have the format.
+bool pool_takes(Pool pool, RowFormat format);
+
 /// All of them, in the order in which they are shown.
 std::span<const PoolInfo> pools();
 
