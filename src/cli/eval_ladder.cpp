@@ -83,13 +83,16 @@ Result<LadderOptions> ladder_options(const LadderFlags& flags, const Model& mode
   LadderOptions out;
   VARVE_TRY(out.engine, flags.engine.options());
   VARVE_TRY(const std::vector<RowFormat> formats, chosen_formats(flags));
+  out.candidates = ladder_candidates(model.cache_shape(), formats, out.engine.formats);
   out.engine.formats = PoolFormats::all(*row_format_from_name(flags.base_kv));
   out.engine.resume_points = 0;  // while caches are compared, nothing is rewound
   if (out.engine.ctx_tokens == 0) {
     out.engine.ctx_tokens = even_chunk_tokens(ids, model.max_position(), model.bos_id());
   }
-  out.candidates = ladder_candidates(model.cache_shape(), formats);
-  std::erase(out.candidates, out.engine.formats);
+  const std::string base = kv_spec(CacheLayout(model.cache_shape(), out.engine.formats));
+  std::erase_if(out.candidates, [&](const PoolFormats& one) {
+    return kv_spec(CacheLayout(model.cache_shape(), one)) == base;
+  });
   if (out.candidates.empty()) {
     return usage_error("--formats {}: no pool of the model takes them",
                        fmt::join(flags.formats, ","));

@@ -78,6 +78,40 @@ constexpr double kWidth = 720, kHeight = 440;
 constexpr double kLeft = 80, kRight = 40, kTop = 60, kBottom = 60;
 constexpr std::string_view kFrontColour = "#c8553d", kOtherColour = "#9aa5b1";
 
+// Names of points, each as near to its point as those before it leave room.
+class Labels {
+ public:
+  explicit Labels(Svg& svg) : svg_(svg) {}
+
+  void add(double x, double y, std::string_view words) {
+    const double width = kLetterWidth * static_cast<double>(words.size());
+    const bool to_the_left = x + kGap + width > kWidth;
+    const double left = to_the_left ? x - kGap - width : x + kGap;
+    for (int away = 0; away < kMostAway; ++away) {
+      const double base = y - kGap + (away % 2 == 0 ? -1 : 1) * (away + 1) / 2 * kLineHeight;
+      const bool is_taken = std::any_of(boxes_.begin(), boxes_.end(), [&](const Box& box) {
+        return std::abs(box.base - base) < kLineHeight && left < box.right &&
+               box.left < left + width;
+      });
+      if (is_taken && away + 1 < kMostAway) continue;
+      boxes_.push_back({left, left + width, base});
+      svg_.text(to_the_left ? x - kGap : left, base, to_the_left ? "end" : "start", words,
+                " font-size=\"10\"");
+      return;
+    }
+  }
+
+ private:
+  static constexpr double kGap = 6, kLineHeight = 11, kLetterWidth = 6;
+  static constexpr int kMostAway = 12;  // lines, up and down in turn
+
+  struct Box {
+    double left, right, base;
+  };
+  Svg& svg_;
+  std::vector<Box> boxes_;
+};
+
 // Where rungs stand. A divergence that has no logarithm, 0, stands on the lowest decade.
 class LadderAxes {
  public:
@@ -140,6 +174,7 @@ std::string ladder_svg(const LadderReport& report) {
   svg.text(kLeft, 42, "start", report.setting, " fill=\"#555\"");
   const LadderAxes axes(report.rungs);
   draw_axes(svg, axes, report);
+  Labels labels(svg);
   std::vector<std::pair<double, double>> front;
   for (const LadderRung& rung : report.rungs) {
     const double x = axes.x(rung.bytes_per_token), y = axes.y(rung.divergence.kld.mean);
@@ -149,9 +184,7 @@ std::string ladder_svg(const LadderReport& report) {
     }
     front.emplace_back(x, y);
     svg.circle(x, y, 4, kFrontColour);
-    const bool is_far_right = x > kWidth - kRight - 150;
-    svg.text(is_far_right ? x - 6 : x + 6, y - 6, is_far_right ? "end" : "start", rung.kv,
-             " font-size=\"10\"");
+    labels.add(x, y, rung.kv);
   }
   svg.polyline(front, kFrontColour);
   return svg.finished();

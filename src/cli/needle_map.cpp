@@ -61,7 +61,7 @@ std::string needle_table(std::span<const NeedleCell> cells, const NeedleOptions&
 
 std::string needle_svg(std::span<const NeedleCell> cells, const NeedleOptions& options,
                        const std::string& title) {
-  constexpr double kLeft = 80, kTop = 60, kRight = 30, kBottom = 60;
+  constexpr double kLeft = 80, kTop = 72, kRight = 30, kBottom = 60;
   constexpr double kCellWidth = 56, kCellHeight = 26;
   const auto n_lengths = static_cast<double>(options.lengths.size());
   const auto n_depths = static_cast<double>(options.depths_percent.size());
@@ -86,7 +86,7 @@ std::string needle_svg(std::span<const NeedleCell> cells, const NeedleOptions& o
              fmt::format("{} %", options.depths_percent[d]));
   }
   svg.text((kLeft + right_x) / 2, bottom_y + 42, "middle", "tokens of the document");
-  svg.upright_text(20, (kTop + bottom_y) / 2, "depth of the fact");
+  svg.text(kLeft - 8, kTop - 8, "end", "depth");
   return svg.finished();
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "eval/comparison.h"
 
@@ -14,29 +15,36 @@ constexpr RowFormat kPlain = RowFormat::bf16;  // what formats are smaller than
 // memory for little.
 constexpr size_t kMaxGroup = 8;
 
-size_t pool_bytes(const CacheLayout& layout, Pool pool) {
-  return layout.block_pools[pool] + layout.detail_pools[pool];
+// All pools plain; what formats say beside the formats themselves, as in `like`.
+PoolFormats plain(const PoolFormats& like) {
+  PoolFormats out = like;
+  for (const PoolInfo& info : pools()) out.*(info.format) = kPlain;
+  return out;
 }
 
-// Sizes of the pools that a shape has, by format.
+// The pools of a shape and how large their rows are, by format.
 class PoolSizes {
  public:
-  explicit PoolSizes(const CacheShape& shape) : shape_(shape) {
-    const CacheLayout layout(shape, PoolFormats::all(kPlain));
+  PoolSizes(const CacheShape& shape, const PoolFormats& like) : shape_(shape), plain_(plain(like)) {
+    const CacheLayout layout(shape, plain_);
     for (const PoolInfo& info : varve::pools()) {
       if (layout.has(info.pool)) pools_.push_back(&info);
     }
   }
 
+  const PoolFormats& all_plain() const { return plain_; }
   std::span<const PoolInfo* const> pools() const { return pools_; }
   bool has_keys_and_values() const {
     return std::any_of(pools_.begin(), pools_.end(),
                        [](const PoolInfo* info) { return info->pool == Pool::k; });
   }
+  /// Of a context so long that what is kept of few tokens alone hardly counts.
   size_t bytes(const PoolInfo& info, RowFormat format) const {
-    PoolFormats formats = PoolFormats::all(kPlain);
+    constexpr size_t kManyBlocks = 512;
+    PoolFormats formats = plain_;
     formats.*(info.format) = format;
-    return pool_bytes(CacheLayout(shape_, formats), info.pool);
+    const CacheLayout layout(shape_, formats);
+    return kManyBlocks * layout.block_pools[info.pool] + layout.detail_pools[info.pool];
   }
   /// Whether a pool takes a format that is no larger than bf16 in it.
   bool takes(const PoolInfo& info, RowFormat format) const {
@@ -45,13 +53,14 @@ class PoolSizes {
 
  private:
   const CacheShape& shape_;
+  PoolFormats plain_;
   std::vector<const PoolInfo*> pools_;
 };
 
 void add_pure(const PoolSizes& sizes, std::span<const RowFormat> formats,
               std::vector<PoolFormats>& out) {
   for (const RowFormat format : formats) {
-    PoolFormats choice = PoolFormats::all(kPlain);
+    PoolFormats choice = sizes.all_plain();
     bool any = false;
     for (const PoolInfo* const info : sizes.pools()) {
       if (!sizes.takes(*info, format)) continue;
@@ -77,7 +86,7 @@ void add_pairs(const PoolSizes& sizes, std::span<const RowFormat> formats,
     for (const RowFormat v : of_each_size) {
       const size_t k_bytes = sizes.bytes(keys, k), v_bytes = sizes.bytes(values, v);
       if (v_bytes >= k_bytes || 2 * v_bytes < k_bytes) continue;
-      PoolFormats choice = PoolFormats::all(kPlain);
+      PoolFormats choice = sizes.all_plain();
       choice.k = k;
       choice.v = v;
       out.push_back(choice);
@@ -93,7 +102,7 @@ void add_singles(const PoolSizes& sizes, std::span<const RowFormat> formats,
           sizes.bytes(*info, format) >= sizes.bytes(*info, kPlain)) {
         continue;
       }
-      PoolFormats choice = PoolFormats::all(kPlain);
+      PoolFormats choice = sizes.all_plain();
       choice.*(info->format) = format;
       out.push_back(choice);
     }
@@ -196,10 +205,20 @@ std::string kv_spec(const CacheLayout& layout) {
     return format(info) == format(there.front());
   });
   if (same) return fmt::format("all={}", row_format_name(format(there.front())));
-  // Two pools are both named; of more, those that are not plain.
-  std::string text = there.size() == 2 ? "" : fmt::format("all={}", row_format_name(kPlain));
+  // Two pools are both named; of more, those whose format is not the usual one.
+  std::optional<RowFormat> usual;
+  if (there.size() > 2) {
+    const auto n_of = [&](const PoolInfo* info) {
+      return std::count_if(there.begin(), there.end(),
+                           [&](const PoolInfo* other) { return format(other) == format(info); });
+    };
+    usual = format(*std::max_element(there.begin(), there.end(), [&](const auto* a, const auto* b) {
+      return n_of(a) < n_of(b);
+    }));
+  }
+  std::string text = usual ? fmt::format("all={}", row_format_name(*usual)) : "";
   for (const PoolInfo* const info : there) {
-    if (there.size() > 2 && format(info) == kPlain) continue;
+    if (format(info) == usual) continue;
     text +=
         fmt::format("{}{}={}", text.empty() ? "" : ",", info->name, row_format_name(format(info)));
   }
@@ -207,8 +226,9 @@ std::string kv_spec(const CacheLayout& layout) {
 }
 
 std::vector<PoolFormats> ladder_candidates(const CacheShape& shape,
-                                           std::span<const RowFormat> formats) {
-  const PoolSizes sizes(shape);
+                                           std::span<const RowFormat> formats,
+                                           const PoolFormats& like) {
+  const PoolSizes sizes(shape, like);
   std::vector<PoolFormats> all;
   add_pure(sizes, formats, all);
   if (sizes.has_keys_and_values()) {

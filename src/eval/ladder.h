@@ -29,9 +29,11 @@ std::string kv_spec(const CacheLayout& layout);
 ///   of keys and values, pairs whose values are smaller than the keys, down to half of them (keys
 ///   are what a cache loses most by); of formats of one size the first stands for all;
 ///   of other pools, where there are several, each format smaller than bf16 in one pool alone.
-/// Formats larger than bf16 are left out. Pools that the model lacks are bf16 throughout.
+/// Formats larger than bf16 are left out. Pools that the model lacks are bf16 throughout; what
+/// PoolFormats says besides formats is as in `like`.
 std::vector<PoolFormats> ladder_candidates(const CacheShape& shape,
-                                           std::span<const RowFormat> formats);
+                                           std::span<const RowFormat> formats,
+                                           const PoolFormats& like = {});
 
 /// Of points that are to be low in both: those that no other point is below or equal to in both and
 /// below in one. Equal points are on the front together.

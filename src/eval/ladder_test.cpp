@@ -59,6 +59,18 @@ TEST(LadderCandidates, OfPoolsEachByItself) {
   EXPECT_EQ(specs(mla->cache_shape(), formats), (std::set<std::string>{"all=bf16", "all=native"}));
 }
 
+TEST(KvSpec, NamesWhatIsNotUsual) {
+  const CacheShape shape = bundled_model()->cache_shape();
+  PoolFormats formats = PoolFormats::all(RowFormat::f16);
+  formats.index = RowFormat::native;
+  EXPECT_EQ(kv_spec(CacheLayout(shape, formats)), "all=f16,index=native");
+  formats.window = RowFormat::native;
+  formats.csa = RowFormat::bf16;
+  EXPECT_EQ(kv_spec(CacheLayout(shape, formats)), "all=native,csa=bf16,hca=f16");
+  formats.k = RowFormat::f32;  // the model has none
+  EXPECT_EQ(kv_spec(CacheLayout(shape, formats)), "all=native,csa=bf16,hca=f16");
+}
+
 TEST(LadderCandidates, NoneWhereNoPoolTakesTheFormat) {
   const std::vector<RowFormat> formats = {RowFormat::native};
   EXPECT_TRUE(ladder_candidates(gqa_model()->cache_shape(), formats).empty());
