@@ -88,7 +88,8 @@ class Labels {
     const bool to_the_left = x + kGap + width > kWidth;
     const double left = to_the_left ? x - kGap - width : x + kGap;
     for (int away = 0; away < kMostAway; ++away) {
-      const double base = y - kGap + (away % 2 == 0 ? -1 : 1) * (away + 1) / 2 * kLineHeight;
+      const int lines = (away + 1) / 2;
+      const double base = y - kGap + (away % 2 == 0 ? -lines : lines) * kLineHeight;
       const bool is_taken = std::any_of(boxes_.begin(), boxes_.end(), [&](const Box& box) {
         return std::abs(box.base - base) < kLineHeight && left < box.right &&
                box.left < left + width;
