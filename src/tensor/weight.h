@@ -7,6 +7,7 @@
 #include <cstring>
 #include <span>
 
+#include "tensor/blocks.h"
 #include "tensor/codecs.h"
 #include "tensor/dtype.h"
 
@@ -15,8 +16,10 @@ namespace varve {
 /// [n_rows, n_cols]: row r holds the weights of output r. Values are
 /// decode(data[r, c]) * decode(scales[(first_row + r) / scale_rows, c / scale_cols]),
 /// one f32 rounding at most (none when the scale is a power of two). No alignment is assumed.
+/// Rows of block types are blocks side by side, n_cols is a multiple of dtype_values(type), and
+/// there are no other scales than theirs (blocks.h).
 struct Weight {
-  DType type = DType::f32;  // f32 bf16 f16 f8_e4m3 e2m1x2
+  DType type = DType::f32;  // f32 bf16 f16 f8_e4m3 e2m1x2 or a block type
   int n_rows = 0;
   int n_cols = 0;  // values, not bytes: an e2m1x2 row has n_cols / 2 bytes
   const std::byte* data = nullptr;
@@ -52,7 +55,7 @@ struct Weight {
     return value;
   }
 
-  /// Element (r, c) as f32: the definition.
+  /// Element (r, c) as f32: the definition. Of a block type it decodes the whole block.
   float at(int r, int c) const {
     const std::byte* const source = row(r);
     const auto load16 = [&] {
@@ -80,6 +83,7 @@ struct Weight {
         break;
       }
       default:
+        if (dtype_is_block(type)) return block_value(r, c);
         break;
     }
     return value * scale(r, c);
@@ -89,6 +93,14 @@ struct Weight {
     const size_t scale_blocks =
         scales == nullptr ? 0 : static_cast<size_t>((n_rows + scale_rows - 1) / scale_rows);
     return static_cast<size_t>(n_rows) * row_bytes + scale_blocks * scale_row_bytes;
+  }
+
+ private:
+  float block_value(int r, int c) const {
+    float values[kMaxBlockValues];
+    const size_t n = dtype_values(type), column = static_cast<size_t>(c);
+    decode_block(type, row(r) + column / n * dtype_bytes(type), values);
+    return values[column % n];
   }
 };
 
@@ -119,7 +131,14 @@ inline void decode_row(const Weight& weight, int r, std::span<float> out) {
       }
       break;
     default:
-      std::fill(out.begin(), out.end(), 0.0f);
+      if (dtype_is_block(weight.type)) {
+        const size_t n_values = dtype_values(weight.type), n_bytes = dtype_bytes(weight.type);
+        for (size_t b = 0; b < n / n_values; ++b) {
+          decode_block(weight.type, source + b * n_bytes, out.data() + b * n_values);
+        }
+      } else {
+        std::fill(out.begin(), out.end(), 0.0f);
+      }
       break;
   }
   if (weight.scales == nullptr) return;
