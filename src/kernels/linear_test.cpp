@@ -129,6 +129,25 @@ TEST(Linear, AllTypesAtOddWidths) {
   }
 }
 
+constexpr DType kBlockTypes[] = {DType::q8_0,  DType::q4_0,  DType::q4_1, DType::q5_0,
+                                 DType::q5_1,  DType::q4_k,  DType::q5_k, DType::q6_k,
+                                 DType::mxfp4, DType::iq4_nl};
+
+TEST(Linear, BlockTypes) {
+  for (const DType type : kBlockTypes) {
+    const auto block = static_cast<int>(dtype_values(type));
+    for (const int n_blocks : {1, 2, 3, 4, 5, 7, 8, 18, 33, 65}) {
+      if (n_blocks * block > 8192) continue;
+      for (const int n_rows : {9, 37}) {
+        check({.type = type, .n_rows = n_rows, .n_cols = n_blocks * block}, 8);
+        if (HasFatalFailure()) return;
+      }
+    }
+    check({.type = type, .n_rows = 37, .n_cols = 5 * 256}, 301);  // more than any block of tokens
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST(Linear, ScaleBlocks) {
   struct Blocks {
     int rows, cols, first_row;
@@ -259,6 +278,41 @@ TEST(Linear, DecodesEveryCodeInEveryLane) {
                   << " col " << c << " scale " << scale;
               ASSERT_EQ(single[at], many[at]);
             }
+          }
+        }
+      }
+    }
+  }
+}
+
+// Inputs that pick one column each: y is the decoded value itself, for one token and for many.
+TEST(Linear, DecodesEveryValueOfABlock) {
+  static Workspace workspace;
+  Rng rng(31);
+  for (const DType type : kBlockTypes) {
+    const int n_cols = std::max(64, static_cast<int>(dtype_values(type)));
+    const auto n = static_cast<size_t>(n_cols);
+    constexpr int kRows = 67;
+    const OwnedWeight owned = random_weight(rng, {.type = type, .n_rows = kRows, .n_cols = n_cols});
+    Inputs in{GuardedBytes(n * n * 4), GuardedBytes(n * n * 2), n};
+    for (size_t t = 0; t < n; ++t) {
+      in.x.as<float>()[t * n + t] = 1;
+      in.x_bf16.as<uint16_t>()[t * n + t] = bf16_from_f32(1);
+    }
+    for (const Kernels* set : test_sets()) {
+      for (const bool bf16 : {false, true}) {
+        std::vector<float> many(n * kRows), single(n * kRows);
+        call(*set, bf16, owned.weight, 0, kRows, in, 0, n_cols, many.data(), workspace.get());
+        for (int t = 0; t < n_cols; ++t) {
+          call(*set, bf16, owned.weight, 0, kRows, in, t, 1, single.data(), workspace.get());
+        }
+        for (int r = 0; r < kRows; ++r) {
+          for (int c = 0; c < n_cols; ++c) {
+            const auto at = static_cast<size_t>(c * kRows + r);
+            ASSERT_EQ(many[at], owned.weight.at(r, c))
+                << set->name << " " << set->description << " bf16 " << bf16 << " "
+                << dtype_name(type) << " row " << r << " column " << c;
+            ASSERT_EQ(single[at], many[at]);
           }
         }
       }

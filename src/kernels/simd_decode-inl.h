@@ -9,6 +9,7 @@
 #define VARVE_SIMD_DECODE_INL_H
 #endif
 
+#include "kernels/simd_blocks-inl.h"
 #include "kernels/simd_vector-inl.h"
 #include "tensor/weight.h"
 
@@ -177,10 +178,18 @@ HWY_INLINE void decode_run(const uint8_t* row, int begin, int end, float scale, 
 }
 
 /// out[0, n) = values [begin, end) of row r, then zeros up to a multiple of kLanes. `begin` is a
-/// multiple of kLanes. Writes up to kLanes floats more than that.
+/// multiple of kLanes, and of a block's values as `end` is. Writes up to kLanes floats more than
+/// that.
 HWY_NOINLINE HWY_MAYBE_UNUSED void decode_columns(const Weight& w, int r, int begin, int end,
                                                   float* out) {
   const auto* const row = reinterpret_cast<const uint8_t*>(w.row(r));
+  if (dtype_is_block(w.type)) {
+    with_block_codec(w.type, [&](auto codec) {
+      decode_blocks<decltype(codec)>(row, static_cast<size_t>(begin), static_cast<size_t>(end),
+                                     out);
+    });
+    return;
+  }
   const bool scaled = w.scales != nullptr;
   for (int c = begin; c < end;) {
     int run_end = end;

@@ -213,6 +213,8 @@ HWY_INLINE void linear_one(const Weight& w, int row_begin, int row_end, const fl
       linear_one<CodecE2m1>(w, row_begin, row_end, x, y, workspace);
       break;
     default:
+      with_block_codec(
+          w.type, [&](auto codec) { block_gemv<decltype(codec)>(w, row_begin, row_end, x, y); });
       break;
   }
 }

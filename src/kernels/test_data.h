@@ -74,6 +74,26 @@ struct OwnedWeight {
   Weight weight;
 };
 
+/// A block of random codes whose values lie about where those of random_weight() do.
+inline void random_block(Rng& rng, DType type, std::byte* block) {
+  const size_t bytes = dtype_bytes(type);
+  for (size_t i = 0; i < bytes; ++i) block[i] = static_cast<std::byte>(rng.next());
+  if (type == DType::mxfp4) {
+    block[0] = static_cast<std::byte>(122 + rng.below(9));
+    return;
+  }
+  const auto put_f16 = [&](size_t at, float value) {
+    const uint16_t bits = f16_from_f32(value);
+    std::memcpy(block + at, &bits, sizeof bits);
+  };
+  const bool has_minimum =
+      type == DType::q4_1 || type == DType::q5_1 || type == DType::q4_k || type == DType::q5_k;
+  const float of_group = type == DType::q4_k || type == DType::q5_k ? 1.0f / 32 : 1.0f;
+  put_f16(type == DType::q6_k ? 208 : 0,
+          type == DType::q6_k ? rng.normal() * 0x1p-12f : rng.normal() * of_group / 8);
+  if (has_minimum) put_f16(2, rng.normal() * of_group);
+}
+
 inline OwnedWeight random_weight(Rng& rng, const WeightShape& shape) {
   OwnedWeight owned;
   Weight& w = owned.weight;
@@ -81,9 +101,17 @@ inline OwnedWeight random_weight(Rng& rng, const WeightShape& shape) {
   w.n_rows = shape.n_rows;
   w.n_cols = shape.n_cols;
   const auto n_cols = static_cast<size_t>(shape.n_cols), n_rows = static_cast<size_t>(shape.n_rows);
-  w.row_bytes = shape.type == DType::e2m1x2 ? (n_cols + 1) / 2 : n_cols * dtype_bytes(shape.type);
+  const size_t per_element = dtype_values(shape.type);
+  w.row_bytes = (n_cols + per_element - 1) / per_element * dtype_bytes(shape.type);
   owned.data = GuardedBytes(n_rows * w.row_bytes);
   w.data = owned.data.as<std::byte>();
+  if (dtype_is_block(shape.type)) {
+    const size_t bytes = dtype_bytes(shape.type);
+    for (size_t b = 0; b < n_rows * w.row_bytes / bytes; ++b) {
+      random_block(rng, shape.type, owned.data.as<std::byte>() + b * bytes);
+    }
+    return owned;
+  }
   for (size_t r = 0; r < n_rows; ++r) {
     std::byte* const row = owned.data.as<std::byte>() + r * w.row_bytes;
     for (size_t c = 0; c < n_cols; ++c) {
