@@ -88,6 +88,17 @@ const std::vector<Matrix>& matrices() {
       {"e2m1_2048x4096",
        {.type = DType::e2m1x2, .n_rows = 2048, .n_cols = 4096, .scale_rows = 1, .scale_cols = 32}},
       {"bf16_8192x4096", {.type = DType::bf16, .n_rows = 8192, .n_cols = 4096}},
+      {"q8_0_4096x1536", {.type = DType::q8_0, .n_rows = 4096, .n_cols = 1536}},
+      {"q4_0_8192x1536", {.type = DType::q4_0, .n_rows = 8192, .n_cols = 1536}},
+      {"q4_1_8192x576", {.type = DType::q4_1, .n_rows = 8192, .n_cols = 576}},
+      {"q4_1_8192x1536", {.type = DType::q4_1, .n_rows = 8192, .n_cols = 1536}},
+      {"q5_0_8192x1536", {.type = DType::q5_0, .n_rows = 8192, .n_cols = 1536}},
+      {"q5_1_8192x1536", {.type = DType::q5_1, .n_rows = 8192, .n_cols = 1536}},
+      {"q4_k_4096x4096", {.type = DType::q4_k, .n_rows = 4096, .n_cols = 4096}},
+      {"q5_k_4096x4096", {.type = DType::q5_k, .n_rows = 4096, .n_cols = 4096}},
+      {"q6_k_4096x4096", {.type = DType::q6_k, .n_rows = 4096, .n_cols = 4096}},
+      {"mxfp4_4096x4096", {.type = DType::mxfp4, .n_rows = 4096, .n_cols = 4096}},
+      {"iq4_nl_4096x4096", {.type = DType::iq4_nl, .n_rows = 4096, .n_cols = 4096}},
   };
   return all;
 }

@@ -36,7 +36,9 @@ struct LinearArgs {
 };
 
 /// linear() over inputs that were rounded to bf16. Products are exact, sums f32. Weights of f8,
-/// e2m1 and bf16 under power-of-two scales are bf16 numbers too; others enter as f32.
+/// e2m1 and bf16 under power-of-two scales are bf16 numbers too; others enter as f32. Of block
+/// types (tensor/blocks.h) a set may multiply the codes instead, and apply scales to the sums of as
+/// many columns as they belong to, minima to sums of inputs: no weight is rounded to bf16.
 struct LinearBf16Args {
   const Weight* weight;
   int row_begin, row_end;

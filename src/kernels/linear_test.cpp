@@ -355,27 +355,33 @@ TEST(Linear, InfinityAndNanStayWhereTheyBelong) {
 // several, wherever the scales are applied.
 TEST(Linear, OneTokenIsTheSameAtEveryMagnitude) {
   static Workspace workspace;
-  constexpr int kRows = 37, kCols = 300, kTokens = 2;
+  constexpr int kRows = 37, kTokens = 2;
   Rng rng(29);
-  const OwnedWeight owned = random_weight(rng, {.type = DType::f8_e4m3,
-                                                .n_rows = kRows,
-                                                .n_cols = kCols,
-                                                .scale_rows = 128,
-                                                .scale_cols = 128,
-                                                .first_row = 3});
-  for (int exponent = -149; exponent <= 127; ++exponent) {
-    Inputs in = random_inputs(rng, kTokens, kCols, true);
-    for (size_t i = 0; i < size_t{kTokens} * kCols; i += 3) {
-      const float value = std::ldexp(in.x.as<float>()[i], exponent);
-      in.x_bf16.as<uint16_t>()[i] = bf16_from_f32(value);
-    }
-    for (const Kernels* set : test_sets()) {
-      float many[kTokens * kRows], single[kTokens * kRows];
-      call(*set, true, owned.weight, 0, kRows, in, 0, kTokens, many, workspace.get());
-      for (int t = 0; t < kTokens; ++t) {
-        call(*set, true, owned.weight, 0, kRows, in, t, 1, single, workspace.get());
+  const WeightShape shapes[] = {{.type = DType::f8_e4m3,
+                                 .n_rows = kRows,
+                                 .n_cols = 300,
+                                 .scale_rows = 128,
+                                 .scale_cols = 128,
+                                 .first_row = 3},
+                                {.type = DType::q4_1, .n_rows = kRows, .n_cols = 288},
+                                {.type = DType::q6_k, .n_rows = kRows, .n_cols = 256}};
+  for (const WeightShape& shape : shapes) {
+    const OwnedWeight owned = random_weight(rng, shape);
+    for (int exponent = -149; exponent <= 127; ++exponent) {
+      Inputs in = random_inputs(rng, kTokens, shape.n_cols, true);
+      for (size_t i = 0; i < static_cast<size_t>(kTokens * shape.n_cols); i += 3) {
+        const float value = std::ldexp(in.x.as<float>()[i], exponent);
+        in.x_bf16.as<uint16_t>()[i] = bf16_from_f32(value);
       }
-      ASSERT_EQ(std::memcmp(many, single, sizeof many), 0) << set->name << " 2^" << exponent;
+      for (const Kernels* set : test_sets()) {
+        float many[kTokens * kRows], single[kTokens * kRows];
+        call(*set, true, owned.weight, 0, kRows, in, 0, kTokens, many, workspace.get());
+        for (int t = 0; t < kTokens; ++t) {
+          call(*set, true, owned.weight, 0, kRows, in, t, 1, single, workspace.get());
+        }
+        ASSERT_EQ(std::memcmp(many, single, sizeof many), 0)
+            << text(*set, shape, kTokens) << " 2^" << exponent;
+      }
     }
   }
 }

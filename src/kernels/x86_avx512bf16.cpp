@@ -9,6 +9,7 @@
 
 #include "kernels/x86_avx512bf16-inl.h"
 #include "kernels/x86_avx512bf16_attend.h"
+#include "kernels/x86_avx512bf16_blocks.h"
 #include "kernels/x86_avx512bf16_gemv.h"
 
 namespace varve {
@@ -231,6 +232,10 @@ void prefetch_scales(const Weight& w, int begin, int end) {
 void linear_bf16(const LinearBf16Args& a) {
   static const Kernels& simd = *simd_kernels().front();
   const Weight& w = *a.weight;
+  if (dtype_is_block(w.type)) {
+    linear_blocks_avx512bf16(a);
+    return;
+  }
   if (!fits(w)) {
     simd.linear_bf16(a);
     return;
@@ -267,7 +272,7 @@ const Kernels* avx512bf16_kernels() {
     const bool supported =
         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bf16") &&
-        __builtin_cpu_supports("avx512vbmi");
+        __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
     if (!supported || simd_kernels().empty()) return nullptr;
     static Kernels set = *simd_kernels().front();
     set.name = "avx512bf16";

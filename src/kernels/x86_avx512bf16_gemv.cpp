@@ -256,7 +256,7 @@ VARVE_INLINE void gemv_e2m1_rows(const Weight& w, int r, const uint16_t* x, Ahea
   }
   const auto block =
       [&](size_t b, __m512i value) __attribute__((
-          always_inline, target("avx512f,avx512bw,avx512vl,avx512bf16,avx512vbmi"))) {
+          always_inline, target("avx512f,avx512bw,avx512vl,avx512bf16,avx512vbmi,avx512vbmi2"))) {
         for (int i = 0; i < R; ++i) {
           const E2m1::State state{kE2m1Tables.of_scale[scales[i][b]]};
           sum[i] = dot(sum[i], E2m1::at(rows[i] + b * E2m1::kStepBytes, state), value);
