@@ -9,8 +9,10 @@
 #include "kernels/x86_avx512bf16_attend-inl.h"
 #include "tensor/kv_tile.h"
 
-#define VARVE_KV_TARGET \
-  __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16,avx512vbmi,avx512vnni")))
+#define VARVE_KV_TARGET                                                     \
+  __attribute__((                                                           \
+      target("avx512f,avx512bw,avx512vl,avx512bf16,avx512vbmi,avx512vbmi2," \
+             "avx512vnni")))
 #define VARVE_KV_INLINE VARVE_KV_TARGET inline __attribute__((always_inline))
 
 namespace varve {

@@ -151,9 +151,9 @@ Result<void> check_cache(const std::string& file, const CacheShape& shape) {
     detail += int64_t{shape.window} * layer.head_dim;
     detail += int64_t{2} * layer.state_tokens() * (layer.state_width() + layer.index_state_width());
   }
-  return check_sizes(file,
-                     {{"num_hidden_layers x values kept of 128 tokens", block, kMaxBlockValues},
-                      {"num_hidden_layers x values kept of a window", detail, kMaxDetailValues}});
+  return check_sizes(
+      file, {{"num_hidden_layers x values kept of 128 tokens", block, kMaxCacheBlockValues},
+             {"num_hidden_layers x values kept of a window", detail, kMaxDetailValues}});
 }
 
 }  // namespace varve

@@ -28,7 +28,7 @@ inline constexpr int64_t kMaxVocab = 1 << 24;
 // Of a cache: values that all layers keep of a block of tokens, and of the newest ones. As f32 rows
 // of kMaxTokens tokens in each of 64 sequences the blocks are 2^62 bytes then, and the newest
 // tokens' rows, with 1024 resume points, 2^59: no sum of a plan leaves a size_t.
-inline constexpr int64_t kMaxBlockValues = int64_t{kBlockTokens} << 24;
+inline constexpr int64_t kMaxCacheBlockValues = int64_t{kBlockTokens} << 24;
 inline constexpr int64_t kMaxDetailValues = int64_t{1} << 40;
 
 bool is_one_of(std::string_view name, std::span<const std::string_view> names);
@@ -91,7 +91,7 @@ struct SizeLimit {
 /// Refuses the first one above its limit; `file` names the config in the message.
 Result<void> check_sizes(const std::string& file, std::initializer_list<SizeLimit> sizes);
 
-/// Refuses a cache above kMaxBlockValues or kMaxDetailValues; check_sizes has seen its widths.
+/// Refuses a cache above kMaxCacheBlockValues or kMaxDetailValues; check_sizes has seen its widths.
 Result<void> check_cache(const std::string& file, const CacheShape& shape);
 
 }  // namespace varve
