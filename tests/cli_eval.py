@@ -157,6 +157,7 @@ class Kld(Eval):
 
     def test_the_table_fits_a_terminal(self):
         lines = self.lines_fit(varve("kld", "-f", self.text, "--ctx", 200))
+        self.assertEqual(sum(line.startswith("attention by ") for line in lines), 2)
         self.assertTrue(any("kernels" in line for line in lines))
 
 
@@ -229,6 +230,19 @@ class Ladder(Eval):
         self.assertEqual(len(set(names)), len(names))
         for name in ("all=bf16", "all=native", "all=bf16,csa=native"):
             self.assertIn(name, names)
+
+    def test_pairs_of_keys_and_values(self):
+        out = result("ladder", "--ids", self.ids_file(range(3, 127)), "--needle", "off", "--depth", 64,
+                     "--formats", "bf16,q8_0,q4_0", "--kv-sink", 0, "--kv-recent", 0, model=GQA)
+        rungs = {rung["kv"]: rung for rung in out["rungs"]}
+        self.assertEqual(sorted(rungs), ["all=bf16", "all=q4_0", "all=q8_0", "k=bf16,v=q8_0",
+                                         "k=q8_0,v=q4_0"])
+        c = json.loads((GQA / "config.json").read_text(encoding="utf-8"))
+        dim = c.get("head_dim", c["hidden_size"] // c["num_attention_heads"])
+        values = c["num_hidden_layers"] * c["num_key_value_heads"] * dim  # of keys, as of values
+        self.assertEqual(rungs["k=q8_0,v=q4_0"]["bytes_per_token"], values * (34 + 18) / 32)
+        self.assertEqual(rungs["all=bf16"]["bytes_per_token"], values * 4)
+        self.assertLess(rungs["all=q8_0"]["kld"]["mean"], rungs["all=q4_0"]["kld"]["mean"])
 
     def test_a_rung_is_what_kld_says_of_its_flags(self):
         for rung in self.out["rungs"][:2]:

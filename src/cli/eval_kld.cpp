@@ -80,10 +80,8 @@ Result<void> eval_kld(const KldFlags& flags) {
     return {};
   }
   print_table(result.front());
-  fmt::print("\n{} against {}\n", describe_formats(layout),
-             describe_formats(base->cache().layout()));
-  fmt::print("both {} products, kernels {}\n", products_name(reference.products),
-             base->kernels().name);
+  fmt::print("\nunder test: {}reference: {}", describe_engine(*tests.front()),
+             describe_engine(*base));
   fmt::print("{}; {} positions compared\n", describe_chunks(text), result.front().n);
   return {};
 }
@@ -108,7 +106,7 @@ void add_eval_kld(CLI::App& eval, Action& action) {
       "and kernels; every position that has a next token is compared. delta-p is the\n"
       "change of the probability of that token. Errors are standard errors. --kv-memory is\n"
       "of both caches together.\n"
-      "Example: varve eval kld MODEL -f TEXT --kv k=f16,v=bf16");
+      "Example: varve eval kld MODEL -f TEXT --kv k=q8_0,v=q4_0");
   verb->callback([flags, &action] { action = [flags] { return eval_kld(*flags); }; });
 }
 

@@ -134,6 +134,12 @@ Result<void> eval_ladder(const LadderFlags& flags) {
                                .has_needles = !needles.documents.empty(),
                                .rungs = std::move(rungs)};
   if (flags.json) {
+    nlohmann::ordered_json objects = ladder_array(report);
+    for (size_t i = 0; i < report.rungs.size(); ++i) {
+      const CacheLayout layout(from.model->cache_shape(), report.rungs[i].formats);
+      objects[i]["attention"] =
+          describe_attention(*options.engine.kernels, layout, options.engine.products);
+    }
     print_object({{"schema", "varve.eval.ladder/1"},
                   {"model", report.model_name},
                   {"family", from.model->family()},
@@ -145,7 +151,7 @@ Result<void> eval_ladder(const LadderFlags& flags) {
                   {"chunks", text.chunks.size()},
                   {"left_over_tokens", text.n_left_over},
                   {"decode_depth", report.decode_depth},
-                  {"rungs", ladder_array(report)}});
+                  {"rungs", objects}});
   } else {
     fmt::print("{}", ladder_table(report));
   }

@@ -95,8 +95,7 @@ Result<void> eval_needle(const EvalNeedleFlags& flags) {
     fmt::print("{} answers: {:.1f} % right +- {:.1f} %, mean probability {:.3f} +- {:.3f}\n",
                map.answers.size(), 100 * map.right().mean, 100 * map.right().error,
                map.probability().mean, map.probability().error);
-    fmt::print("{}, {} products, kernels {}\n", describe_formats(engine->cache().layout()),
-               products_name(options.products), engine->kernels().name);
+    fmt::print("{}", describe_engine(*engine));
   }
   if (flags.svg.empty()) return {};
   const std::string title = fmt::format("{}: facts found again, {}", model_name(from.path),

@@ -51,8 +51,7 @@ Result<void> eval_ppl(const PplFlags& flags) {
   fmt::print("perplexity {:.4f} +- {:.4f} (nll {:.5f} +- {:.5f} nats a token)\n",
              result.perplexity.mean, result.perplexity.error, result.nll.mean, result.nll.error);
   fmt::print("{}; {} scored, of the second halves\n", describe_chunks(text), result.n_scored);
-  fmt::print("{}, {} products, kernels {}\n", describe_formats(engine->cache().layout()),
-             products_name(options.products), engine->kernels().name);
+  fmt::print("{}", describe_engine(*engine));
   return {};
 }
 

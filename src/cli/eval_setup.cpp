@@ -94,6 +94,14 @@ Result<std::vector<int>> parse_tokens(const std::string& flag, const std::string
   return out;
 }
 
+std::string describe_engine(const Engine& engine) {
+  const CacheLayout& layout = engine.cache().layout();
+  const Products products = engine.options().products;
+  return fmt::format("{}, {} products, kernels {}\n{}\n", describe_formats(layout),
+                     products_name(products), engine.kernels().name,
+                     describe_attention(engine.kernels(), layout, products));
+}
+
 nlohmann::ordered_json setting_object(const EvalModel& from, const Engine& engine,
                                       const std::string& weights) {
   return {{"model", model_name(from.path)},
@@ -101,6 +109,8 @@ nlohmann::ordered_json setting_object(const EvalModel& from, const Engine& engin
           {"formats", formats_object(engine.cache().layout())},
           {"products", products_name(engine.options().products)},
           {"kernels", engine.kernels().name},
+          {"attention", describe_attention(engine.kernels(), engine.cache().layout(),
+                                           engine.options().products)},
           {"threads", engine.n_threads()},
           {"chunk_tokens", engine.memory().chunk_tokens},
           {"weights", weights}};

@@ -36,7 +36,10 @@ Result<EvalModel> open_model(const EngineFlags& flags);
 /// "1K,2K,300" as numbers of tokens; `flag` is named in errors.
 Result<std::vector<int>> parse_tokens(const std::string& flag, const std::string& text);
 
-/// {"model", "family", "formats", "products", "kernels", "threads", "chunk_tokens", "weights"}
+/// Two lines: "native rows, bf16 products, kernels avx512bf16" and what attention is by.
+std::string describe_engine(const Engine& engine);
+/// {"model", "family", "formats", "products", "kernels", "attention", "threads", "chunk_tokens",
+/// "weights"}
 nlohmann::ordered_json setting_object(const EvalModel& from, const Engine& engine,
                                       const std::string& weights);
 nlohmann::ordered_json estimate_object(const Estimate& estimate);

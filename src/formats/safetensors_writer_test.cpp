@@ -81,8 +81,9 @@ TEST_F(SafetensorsWriterTest, NothingIsLeftWithoutFinish) {
 }
 
 TEST_F(SafetensorsWriterTest, RefusesWhatItCannotDeclare) {
-  const auto message = [&](std::vector<DeclaredTensor> tensors, Metadata metadata = {}) {
-    auto writer = SafetensorsWriter::create(path_, std::move(tensors), metadata);
+  const auto message = [&](const std::vector<DeclaredTensor>& tensors,
+                           const Metadata& metadata = {}) {
+    auto writer = SafetensorsWriter::create(path_, tensors, metadata);
     return writer ? std::string("no error") : writer.error().message;
   };
   EXPECT_EQ(message({{"a", "F32", {1}}, {"a", "F32", {1}}}),

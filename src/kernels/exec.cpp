@@ -12,6 +12,7 @@ namespace {
 constexpr int kPanelRows = 32;
 // Rows that kernels work on side by side with one token.
 constexpr int kFewRows = 4;
+constexpr int kFewBlockRows = 16;  // of block types
 // With one token an item wants enough bytes for its reads to run ahead, and the last items few
 // enough that no thread waits long for another. Both by `varve bench` on flash-6l.
 constexpr size_t kItemBytes = size_t{512} << 10;
@@ -21,7 +22,8 @@ constexpr size_t kLastItemBytes = size_t{96} << 10;
 int rows_of_bytes(const Weight& w, size_t bytes) {
   const auto rows =
       static_cast<int>(std::min<size_t>(bytes / std::max<size_t>(1, w.row_bytes), 1 << 20));
-  const int unit = rows >= kPanelRows ? kPanelRows : kFewRows;
+  const int few = dtype_is_block(w.type) ? kFewBlockRows : kFewRows;
+  const int unit = rows >= kPanelRows ? kPanelRows : few;
   return std::max(1, rows / unit) * unit;
 }
 

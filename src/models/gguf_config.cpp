@@ -129,11 +129,13 @@ class Translator {
     return json(*number);
   }
 
-  // A key that is not there has a name all the same, for the message that it is missing.
+  // A key that is not there is null: of a missing field, Transformers has a default of its own.
   Result<void> copy(const std::string& name, std::string_view path) {
-    names_[std::string(path)] = name;
     const GgufValue* const value = metadata_.find(name);
-    if (value == nullptr) return {};
+    if (value == nullptr) {
+      set(path, nullptr, name);
+      return {};
+    }
     json copied = json::array();
     for (size_t i = 0; i < value->n; ++i) {
       VARVE_TRY(json one, element(name, *value, i));
@@ -345,14 +347,19 @@ Result<void> Translator::mla_router() {
   const bool sigmoid = gating == kSigmoidGating;
   out_["model_type"] = sigmoid ? "deepseek_v3" : "deepseek_v2";
   out_["scoring_func"] = sigmoid ? "sigmoid" : "softmax";
+  if (!has("leading_dense_block_count")) out_["first_k_dense_replace"] = 0;
   if (!has("expert_weights_norm")) out_["norm_topk_prob"] = false;
+  if (!has("expert_weights_scale")) out_["routed_scaling_factor"] = 1;
   VARVE_TRY(const int64_t n_dense,
             metadata_.integer_or(key("leading_dense_block_count"), 0, {0, kMaxLayers}));
   const bool has_bias = has_tensor(fmt::format("blk.{}.exp_probs_b.bias", n_dense));
   const bool has_groups = has("expert_group_count");
   out_["topk_method"] = has_bias ? "noaux_tc" : has_groups ? "group_limited_greedy" : "greedy";
-  out_["n_group"] = 1;
-  out_["topk_group"] = 1;
+  if (!has_groups) {
+    out_["n_group"] = 1;
+    out_["topk_group"] = 1;
+    return {};
+  }
   VARVE_CHECKED(copy(key("expert_group_count"), "n_group"));
   return copy(key("expert_group_used_count"), "topk_group");
 }

@@ -268,6 +268,9 @@ TEST_F(GgufConfig, Deepseek2) {
   EXPECT_EQ(v2.n_dense_layers, 1);
   EXPECT_FALSE(v2.router.sigmoid || v2.router.has_bias || v2.router.norm_weights);
   EXPECT_EQ(v2.router.scale, 1.0f);
+  drop("deepseek2.leading_dense_block_count");
+  EXPECT_EQ(mla().n_dense_layers, 0);
+  u32("deepseek2.leading_dense_block_count", 1);
 
   u32("deepseek2.attention.key_length", 40);  // of the latent, and of a head:
   u32("deepseek2.attention.value_length", 32);
@@ -287,6 +290,8 @@ TEST_F(GgufConfig, Deepseek2) {
   EXPECT_TRUE(v3.router.sigmoid && v3.router.has_bias && v3.router.norm_weights);
   EXPECT_EQ(v3.router.n_groups, 4);
   EXPECT_EQ(v3.router.n_groups_used, 2);
+  drop("deepseek2.expert_weights_scale");
+  EXPECT_EQ(mla().router.scale, 1.0f);
   EXPECT_EQ(v3.router.best_of_group, 2);
   EXPECT_EQ(v3.router.scale, 2.5f);
 }

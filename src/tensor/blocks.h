@@ -13,8 +13,8 @@
 
 namespace varve {
 
-/// Values of the longest block.
-inline constexpr size_t kMaxBlockValues = 256;
+/// Values of the largest block.
+inline constexpr size_t kLargestBlock = 256;
 
 /// The 16 values of IQ4_NL, times the scale of their block.
 inline constexpr std::array<int8_t, 16> kIq4NlValues = {-127, -104, -83, -65, -49, -35, -22, -10,

@@ -97,7 +97,7 @@ struct Weight {
 
  private:
   float block_value(int r, int c) const {
-    float values[kMaxBlockValues];
+    float values[kLargestBlock];
     const size_t n = dtype_values(type), column = static_cast<size_t>(c);
     decode_block(type, row(r) + column / n * dtype_bytes(type), values);
     return values[column % n];

@@ -24,7 +24,7 @@ T take(Result<T> result) {
 
 class Metadata {
  public:
-  Metadata(const JsonObject& config, std::string architecture)
+  Metadata(const JsonObject& config, const std::string& architecture)
       : config_(config), prefix_(architecture + ".") {
     entries.add("general.architecture", architecture);
     entries.add("tokenizer.ggml.bos_token_id", 0u);
@@ -42,7 +42,7 @@ class Metadata {
     entries.add(prefix_ + key, take(config_.boolean(field)));
   }
   template <class T>
-  void set(const std::string& key, T value) {
+  void set(const std::string& key, const T& value) {
     entries.add(prefix_ + key, value);
   }
   int integer(const std::string& field) const {
@@ -286,6 +286,7 @@ void write_as_gguf(const std::string& model_dir, const std::string& path, GgufFo
     }
   }
   std::vector<DeclaredGgufTensor> declared;
+  declared.reserve(tensors.size());
   for (const Stored& tensor : tensors) declared.push_back(tensor.declared);
   GgufWriter writer = take(GgufWriter::create(path, m.entries, declared));
   for (const Stored& tensor : tensors) take(writer.write(tensor.declared.name, tensor.bytes));
