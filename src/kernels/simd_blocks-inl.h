@@ -8,6 +8,8 @@
 #define VARVE_SIMD_BLOCKS_INL_H
 #endif
 
+#include <type_traits>
+
 #include "kernels/simd_vector-inl.h"
 #include "tensor/blocks.h"
 #include "tensor/weight.h"
@@ -21,7 +23,7 @@ using DBytes = hn::FixedTag<uint8_t, kLanes>;
 using VCodes = hn::Vec<DCodes>;
 using VBytes = hn::Vec<DBytes>;
 
-constexpr size_t kGroupValues = 32;  // that share a scale, but for Q6_K
+constexpr size_t kGroupCols = 32;  // that share a scale, but for Q6_K
 
 // A block codec takes blocks apart in groups of 32 values, and these in halves of kLanes.
 //   kBytes, kGroups  of a block
@@ -61,15 +63,17 @@ HWY_INLINE VCodes from_middle(VBytes codes, int8_t middle) {
   return hn::Sub(hn::BitCast(DCodes(), codes), hn::Set(DCodes(), middle));
 }
 
-/// kCount <= 4 f16 numbers at p as f32, which is infinite or NaN where they are only by chance.
-template <size_t kCount>
+/// One f16 number at p, or two, as f32; infinity and NaN may become other numbers.
+/// Bits: uint16_t or uint32_t.
+template <class Bits>
 HWY_INLINE void load_f16(const uint8_t* p, float* to) {
   const hn::FixedTag<float, 4> df;
   const hn::Rebind<hwy::float16_t, decltype(df)> dh;
   const hn::Rebind<uint16_t, decltype(df)> d16;
-  uint16_t bits[4] = {};
-  std::memcpy(bits, p, kCount * sizeof(uint16_t));
-  hn::StoreU(hn::PromoteTo(df, hn::BitCast(dh, hn::LoadU(d16, bits))), df, to);
+  Bits bits;
+  std::memcpy(&bits, p, sizeof bits);
+  const auto halves = hn::BitCast(d16, hn::Set(hn::FixedTag<uint64_t, 1>(), uint64_t{bits}));
+  hn::StoreU(hn::PromoteTo(df, hn::BitCast(dh, halves)), df, to);
 }
 
 /// Codes of the kBits low bits, counted from `kMiddle` where there is no minimum.
@@ -82,7 +86,7 @@ struct BlockNibbles {
     float values[4];  // scale, minimum
   };
   static HWY_INLINE void ready(const uint8_t* block, State& state) {
-    load_f16<kMinimum ? 2 : 1>(block, state.values);
+    load_f16<std::conditional_t<kMinimum, uint32_t, uint16_t>>(block, state.values);
   }
   static HWY_INLINE VCodes codes(const uint8_t* block, size_t, size_t half) {
     VBytes codes = nibbles(block + kCodesAt, half != 0);
@@ -101,7 +105,7 @@ struct BlockQ8 {
     float values[4];
   };
   static HWY_INLINE void ready(const uint8_t* block, State& state) {
-    load_f16<1>(block, state.values);
+    load_f16<uint16_t>(block, state.values);
   }
   static HWY_INLINE VCodes codes(const uint8_t* block, size_t, size_t half) {
     return hn::BitCast(DCodes(), load_bytes(block + 2 + half * kLanes));
@@ -123,7 +127,7 @@ struct BlockTable {
     if (kMxfp4) {
       state.values[0] = f32_from_half_e8m0(block[0]);
     } else {
-      load_f16<1>(block, state.values);
+      load_f16<uint16_t>(block, state.values);
     }
   }
   static HWY_INLINE VCodes codes(const uint8_t* block, size_t, size_t half) {
@@ -159,7 +163,7 @@ struct BlockK {
   };
   static HWY_INLINE void ready(const uint8_t* block, State& state) {
     float values[4];
-    load_f16<2>(block, values);
+    load_f16<uint32_t>(block, values);
     // Six bits each, four groups at a time (docs/formats/blocks.md).
     uint32_t packed[3], scales[2], minima[2];
     std::memcpy(packed, block + kPackedAt, sizeof packed);
@@ -171,7 +175,7 @@ struct BlockK {
     scale_bytes<2>(reinterpret_cast<const uint8_t*>(minima), -values[1], state.minima);
   }
   static HWY_INLINE VCodes codes(const uint8_t* block, size_t group, size_t half) {
-    const uint8_t* const bytes = block + kCodesAt + group / 2 * kGroupValues + half * kLanes;
+    const uint8_t* const bytes = block + kCodesAt + group / 2 * kGroupCols + half * kLanes;
     VBytes codes = nibbles(bytes, group % 2 != 0);
     if (kFifth) {
       const VBytes bit = hn::Set(DBytes(), static_cast<uint8_t>(1u << group));
@@ -195,14 +199,14 @@ struct BlockQ6K {
   };
   static HWY_INLINE void ready(const uint8_t* block, State& state) {
     float values[4];
-    load_f16<1>(block + kScaleAt, values);
+    load_f16<uint16_t>(block + kScaleAt, values);
     scale_bytes<4>(reinterpret_cast<const int8_t*>(block + kScalesAt), values[0], state.scales);
   }
   static HWY_INLINE VCodes codes(const uint8_t* block, size_t group, size_t half) {
     const size_t of_128 = group / 4, quarter = group % 4;
     const VBytes low =
-        nibbles(block + of_128 * 64 + quarter % 2 * kGroupValues + half * kLanes, quarter >= 2);
-    const VBytes bytes = load_bytes(block + kHighAt + of_128 * kGroupValues + half * kLanes);
+        nibbles(block + of_128 * 64 + quarter % 2 * kGroupCols + half * kLanes, quarter >= 2);
+    const VBytes bytes = load_bytes(block + kHighAt + of_128 * kGroupCols + half * kLanes);
     const VBytes mask = hn::Set(DBytes(), 0x30);
     const VBytes high = quarter == 0   ? hn::And(hn::ShiftLeft<4>(bytes), mask)
                         : quarter == 1 ? hn::And(hn::ShiftLeft<2>(bytes), mask)
@@ -286,7 +290,7 @@ HWY_INLINE void with_block_codec(DType type, const Body& body) {
 /// out[0, ...) = values [begin, end) of a row of blocks; both are multiples of a block's values.
 template <class Codec>
 HWY_NOINLINE void decode_blocks(const uint8_t* row, size_t begin, size_t end, float* out) {
-  constexpr size_t kValues = Codec::kGroups * kGroupValues;
+  constexpr size_t kValues = Codec::kGroups * kGroupCols;
   for (size_t b = begin / kValues; b < end / kValues; ++b) {
     const uint8_t* const block = row + b * Codec::kBytes;
     typename Codec::State state;
@@ -297,44 +301,6 @@ HWY_NOINLINE void decode_blocks(const uint8_t* row, size_t begin, size_t end, fl
       for (size_t part = 0; part < kParts; ++part) store(values[part], out + part * kN);
     }
   }
-}
-
-/// y[0, R) = rows r.. of w times x: sums in the lanes that linear_many() adds up in.
-template <class Codec, int R>
-HWY_INLINE void block_gemv_rows(const Weight& w, int r, const float* x, float* y) {
-  const size_t n_blocks = static_cast<size_t>(w.n_cols) / (Codec::kGroups * kGroupValues);
-  const uint8_t* rows[R];
-  VF sum[R][kParts];
-  for (int i = 0; i < R; ++i) {
-    rows[i] = reinterpret_cast<const uint8_t*>(w.row(r + i));
-    for (size_t part = 0; part < kParts; ++part) sum[i][part] = zero();
-  }
-  for (size_t b = 0; b < n_blocks; ++b) {
-    typename Codec::State state[R];
-    for (int i = 0; i < R; ++i) Codec::ready(rows[i], state[i]);
-    for (size_t group = 0; group < Codec::kGroups; ++group) {
-      for (size_t half = 0; half < 2; ++half, x += kLanes) {
-        for (int i = 0; i < R; ++i) {
-          VF values[kParts];
-          decode_half<Codec>(rows[i], state[i], group, half, values);
-          for (size_t part = 0; part < kParts; ++part) {
-            sum[i][part] = hn::MulAdd(values[part], load(x + part * kN), sum[i][part]);
-          }
-        }
-      }
-    }
-    for (int i = 0; i < R; ++i) rows[i] += Codec::kBytes;
-  }
-  for (int i = 0; i < R; ++i) y[i] = fold_lanes(sum[i]);
-}
-
-template <class Codec>
-HWY_NOINLINE void block_gemv(const Weight& w, int row_begin, int row_end, const float* x,
-                             float* y) {
-  constexpr int kRows = 4;
-  int r = row_begin;
-  for (; r + kRows <= row_end; r += kRows) block_gemv_rows<Codec, kRows>(w, r, x, y + r);
-  for (; r < row_end; ++r) block_gemv_rows<Codec, 1>(w, r, x, y + r);
 }
 
 }  // namespace HWY_NAMESPACE

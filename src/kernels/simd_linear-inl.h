@@ -184,6 +184,58 @@ HWY_NOINLINE void gemv(const Weight& w, int row_begin, int row_end, const float*
   }
 }
 
+// ---- one token, block types
+
+/// Reads ahead for R rows as gemv_rows() does: what lies in bytes [offset, offset + n) of theirs.
+template <int R>
+HWY_INLINE void prefetch_rows(const Weight& w, const uint8_t* const* rows, size_t offset,
+                              size_t n) {
+  const size_t ahead = HWY_MIN(kPrefetchBytes, w.row_bytes);
+  const size_t next_group = ahead + w.row_bytes * (kGemvRows - 1);
+  for (size_t at = (offset + 63) / 64 * 64; at < offset + n; at += 64) {
+    const size_t distance = at + (at + ahead < w.row_bytes ? ahead : next_group);
+    for (int i = 0; i < R; ++i) prefetch(rows[i], distance);
+  }
+}
+
+/// y[0, R) = rows r.. of w times x.
+template <class Codec, int R>
+HWY_INLINE void block_gemv_rows(const Weight& w, int r, const float* x, float* y) {
+  const uint8_t* rows[R];
+  VF sum[R][kParts];
+  for (int i = 0; i < R; ++i) {
+    rows[i] = reinterpret_cast<const uint8_t*>(w.row(r + i));
+    for (size_t part = 0; part < kParts; ++part) sum[i][part] = zero();
+  }
+  for (size_t offset = 0; offset < w.row_bytes; offset += Codec::kBytes) {
+    prefetch_rows<R>(w, rows, offset, Codec::kBytes);
+    typename Codec::State state[R];
+    for (int i = 0; i < R; ++i) Codec::ready(rows[i] + offset, state[i]);
+    for (size_t group = 0; group < Codec::kGroups; ++group) {
+      for (size_t half = 0; half < 2; ++half, x += kLanes) {
+        for (int i = 0; i < R; ++i) {
+          VF values[kParts];
+          decode_half<Codec>(rows[i] + offset, state[i], group, half, values);
+          for (size_t part = 0; part < kParts; ++part) {
+            sum[i][part] = hn::MulAdd(values[part], load(x + part * kN), sum[i][part]);
+          }
+        }
+      }
+    }
+  }
+  for (int i = 0; i < R; ++i) y[i] = fold_lanes(sum[i]);
+}
+
+template <class Codec>
+HWY_NOINLINE void block_gemv(const Weight& w, int row_begin, int row_end, const float* x,
+                             float* y) {
+  int r = row_begin;
+  for (; r + kGemvRows <= row_end; r += kGemvRows) {
+    block_gemv_rows<Codec, kGemvRows>(w, r, x, y + r);
+  }
+  for (; r < row_end; ++r) block_gemv_rows<Codec, 1>(w, r, x, y + r);
+}
+
 template <class Codec>
 HWY_INLINE void linear_one(const Weight& w, int row_begin, int row_end, const float* x, float* y,
                            float* workspace) {

@@ -12,8 +12,8 @@
 
 namespace varve {
 
-inline constexpr size_t kGroupValues = 32;  // columns whose input sum a minimum multiplies
-inline constexpr size_t kGroupPairs = kGroupValues / 2;
+inline constexpr size_t kGroupCols = 32;  // columns whose input sum a minimum multiplies
+inline constexpr size_t kGroupPairs = kGroupCols / 2;
 
 /// The low halves of the lanes, which are f16, as f32.
 VARVE_INLINE __m512 from_f16(__m512i v) {
@@ -312,7 +312,7 @@ VARVE_INLINE void sum_groups(const uint16_t* x, size_t n_groups, float* sums) {
     __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
                      _mm512_setzero_ps()};
     for (size_t i = 0; i < 4 && g + i < n_groups; ++i) {
-      sum[i] = dot(sum[i], ones, _mm512_loadu_si512(x + (g + i) * kGroupValues));
+      sum[i] = dot(sum[i], ones, _mm512_loadu_si512(x + (g + i) * kGroupCols));
     }
     _mm_storeu_ps(sums + g, fold(sum[0], sum[1], sum[2], sum[3]));
   }
@@ -321,7 +321,7 @@ VARVE_INLINE void sum_groups(const uint16_t* x, size_t n_groups, float* sums) {
 /// Bytes of so many columns of a row.
 template <class Codec>
 constexpr size_t bytes_of(size_t n_cols) {
-  return n_cols / (kGroupValues * Codec::kGroups) * Codec::kBytes;
+  return n_cols / (kGroupCols * Codec::kGroups) * Codec::kBytes;
 }
 
 /// Function<Codec>::run(args...) with the codec of a block type.

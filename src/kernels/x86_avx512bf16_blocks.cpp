@@ -11,7 +11,7 @@ namespace {
 constexpr int kPanelRows = 32;
 constexpr int kPanelVectors = kPanelRows / kLaneRows;
 constexpr size_t kPanelCols = 1024;  // kernels_bench, tokens:512: from 512 on it hardly matters
-constexpr size_t kPanelGroups = kPanelCols / kGroupValues;
+constexpr size_t kPanelGroups = kPanelCols / kGroupCols;
 constexpr int kTileTokens = 6;
 constexpr int kBlockTokens = kTileTokens * 22;
 
@@ -58,7 +58,7 @@ VARVE_TARGET void unpack_panel(const Weight& w, int r, int n_rows, size_t c, siz
   Ahead none;
   load_strip(rows, bytes_of<Codec>(c), bytes_of<Codec>(n), w.row_bytes, none, space.strip);
   Panel& panel = space.panel;
-  for (size_t g = 0, at = 0; g < n / kGroupValues; g += Codec::kGroups, at += Codec::kBytes) {
+  for (size_t g = 0, at = 0; g < n / kGroupCols; g += Codec::kGroups, at += Codec::kBytes) {
     const typename Codec::Scales of_block(space.strip, at);
     for (size_t i = 0; i < Codec::kGroups; ++i) {
       for (size_t s = 0; s < Codec::kScales; ++s) {
@@ -112,7 +112,7 @@ VARVE_TARGET void tile(const Panel& panel, size_t n_groups, const uint16_t* x, s
           for (int v = 0; v < V; ++v) w[v] = panel.pairs[v][g][k * P + p];
           for (int t = 0; t < T; ++t) {
             const __m512i value =
-                broadcast_pair(xt[t] + g * kGroupValues + column_of<Codec::kHalves>(k, p));
+                broadcast_pair(xt[t] + g * kGroupCols + column_of<Codec::kHalves>(k, p));
             for (int v = 0; v < V; ++v) dots[t][v] = dot(dots[t][v], w[v], value);
           }
         }
@@ -160,7 +160,7 @@ VARVE_TARGET void panel_times_tokens(const LinearBf16Args& a, int r, int n_rows,
   const auto& tiles = n_rows > kLaneRows ? kTiles<TileOf<Codec>, 2> : kTiles<TileOf<Codec>, 1>;
   for (int t = 0; t < n_tokens; t += kTileTokens) {
     const int count = std::min(kTileTokens, n_tokens - t);
-    tiles[count - 1](space.panel, n / kGroupValues, x + static_cast<size_t>(t) * a.x_stride,
+    tiles[count - 1](space.panel, n / kGroupCols, x + static_cast<size_t>(t) * a.x_stride,
                      a.x_stride, space.x_sums + t, c == 0, n_rows,
                      a.y + static_cast<size_t>(t0 + t) * a.y_stride + static_cast<size_t>(r),
                      a.y_stride);
@@ -181,7 +181,7 @@ struct Gemm {
         const uint16_t* const x = a.x + static_cast<size_t>(t0) * a.x_stride + c;
         if constexpr (Codec::kHasMinimum) {
           for (int t = 0; t < n_tokens; ++t) {
-            sum_groups(x + static_cast<size_t>(t) * a.x_stride, n / kGroupValues, space.x_sums[t]);
+            sum_groups(x + static_cast<size_t>(t) * a.x_stride, n / kGroupCols, space.x_sums[t]);
           }
         }
         for (int r = a.row_begin; r < a.row_end; r += kPanelRows) {

@@ -33,7 +33,7 @@ VARVE_INLINE void dot_pairs(const typename Codec::Bytes* bytes, const uint16_t* 
     for (int n = 0; n < N; ++n) {
       const int group = n * G + i / P;
       dots[group] = dot(dots[group], Codec::template pair<k, i>(bytes[n]),
-                        broadcast_pair(x + static_cast<size_t>(group) * kGroupValues +
+                        broadcast_pair(x + static_cast<size_t>(group) * kGroupCols +
                                        column_of<Codec::kHalves>(k, i % P)));
     }
     dot_pairs<Codec, N, k, i + 1>(bytes, x, dots);
@@ -94,7 +94,7 @@ VARVE_INLINE __m512 dot_blocks(const __m512i* strip, size_t at, const uint16_t* 
         }
       }
     }
-    x += kGroupsAtOnce * kGroupValues;
+    x += kGroupsAtOnce * kGroupCols;
     x_sums += kGroupsAtOnce;
   }
   return sum;
@@ -105,7 +105,7 @@ template <class Codec, int B>
 VARVE_INLINE __m512 dot_strip(const __m512i* strip, size_t b, size_t n_blocks, const uint16_t* x,
                               const float* x_sums, Ahead& ahead, __m512 sum) {
   for (; b + B <= n_blocks; b += B) {
-    sum = dot_blocks<Codec, B>(strip, b * Codec::kBytes, x + b * kGroupValues * Codec::kGroups,
+    sum = dot_blocks<Codec, B>(strip, b * Codec::kBytes, x + b * kGroupCols * Codec::kGroups,
                                x_sums + b * Codec::kGroups, ahead, sum);
   }
   if constexpr (B > 1) return dot_strip<Codec, B / 2>(strip, b, n_blocks, x, x_sums, ahead, sum);
@@ -120,7 +120,7 @@ struct Gemv {
     const Weight& w = *a.weight;
     const auto n_cols = static_cast<size_t>(w.n_cols);
     float* const x_sums = a.workspace;
-    if constexpr (Codec::kHasMinimum) sum_groups(a.x, n_cols / kGroupValues, x_sums);
+    if constexpr (Codec::kHasMinimum) sum_groups(a.x, n_cols / kGroupCols, x_sums);
     const size_t n_chunks = (n_cols + kChunkCols - 1) / kChunkCols;
     alignas(64) __m512i strip[kMaxStrip];
     for (int r = a.row_begin; r < a.row_end; r += kLaneRows) {
@@ -133,15 +133,14 @@ struct Gemv {
         const size_t c = chunk_begin(n_cols, n_chunks, i);
         const size_t n = chunk_begin(n_cols, n_chunks, i + 1) - c;
         load_strip(rows, bytes_of<Codec>(c), bytes_of<Codec>(n), w.row_bytes, ahead, strip);
-        sum =
-            dot_strip<Codec, kBlocksAtOnce<Codec>>(strip, 0, n / (kGroupValues * Codec::kGroups),
-                                                   a.x + c, x_sums + c / kGroupValues, ahead, sum);
+        sum = dot_strip<Codec, kBlocksAtOnce<Codec>>(strip, 0, n / (kGroupCols * Codec::kGroups),
+                                                     a.x + c, x_sums + c / kGroupCols, ahead, sum);
       }
       _mm512_mask_storeu_ps(a.y + r, lanes_of(n_rows), sum);
     }
   }
 };
-static_assert(kMaxColumns / kGroupValues + 4 <= kWorkspaceFloats);
+static_assert(kMaxColumns / kGroupCols + 4 <= kWorkspaceFloats);
 
 }  // namespace
 
