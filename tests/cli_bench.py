@@ -102,6 +102,17 @@ class Bench(unittest.TestCase):
         # 2 CSA layers, 75 entries, keys of 64 bytes and 4 scales.
         self.assertEqual(Costs(300, 1).bytes["index keys"], 2 * 75 * 68)
 
+    # A latent row is key and value of all heads: a decoded token reads each once.
+    def test_latents_are_read_once(self):
+        model = Path(__file__).parent / "data" / "goldens" / "mla-deepseek-v2"
+        for kv, row, whole in (("bf16", 160, 0), ("q8_0", 2 * 34 + 32, 4 + 128)):
+            done = bench("--kv", f"latent={kv}", "--depth", "300", "--prefill", "0", "--decode", "1",
+                         "--reps", "1", "--json", model=model)
+            self.assertEqual(done.returncode, 0, done.stderr.decode())
+            parts = {part["part"]: part for part in json.loads(done.stdout)["rows"][0]["parts"]}
+            self.assertEqual(parts["latent rows"]["bytes_per_token"],
+                             3 * ((301 - whole) * row + whole * 160))
+
     def test_a_decoded_token_reads_the_weights_once_and_a_chunk_shares_them(self):
         weights = {(row["what"], row["depth"]): row["parts"][0] for row in self.out["rows"]}
         for depth in DEPTHS:
