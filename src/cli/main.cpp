@@ -13,7 +13,7 @@ namespace {
 using namespace varve;
 
 // Verbs that are part of the design and not of this version.
-constexpr std::array<std::string_view, 4> kNotYet = {"serve", "plan", "tune", "convert"};
+constexpr std::array<std::string_view, 3> kNotYet = {"serve", "plan", "tune"};
 
 int run(int argc, char** argv) {
   CLI::App app("varve runs language models with long contexts: the KV cache comes first.", "varve");
@@ -26,6 +26,7 @@ int run(int argc, char** argv) {
   cli::add_inspect(app, action);
   cli::add_eval(app, action);
   cli::add_bench(app, action);
+  cli::add_convert(app, action);
   cli::add_make_model(app, action);
   app.footer(
       "Exit codes: 0 done, 1 internal failure, 2 usage, 3 bad input.\n"
@@ -34,7 +35,7 @@ int run(int argc, char** argv) {
   if (argc > 1 && std::find(kNotYet.begin(), kNotYet.end(), argv[1]) != kNotYet.end()) {
     fmt::print(stderr,
                "varve: this version has no '{}'; it has run, chat, inspect, eval, "
-               "bench and make-model\n",
+               "bench, convert and make-model\n",
                argv[1]);
     return 2;
   }

@@ -1,16 +1,14 @@
 // varve make-model: a model directory with random weights.
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <charconv>
 #include <chrono>
-#include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 
 #include "cli/engine_flags.h"
 #include "cli/progress.h"
+#include "cli/unfinished.h"
 #include "cli/verbs.h"
 #include "models/deepseek_v4/synthetic.h"
 
@@ -80,20 +78,6 @@ Result<void> check_target(const std::string& out, bool force) {
   return {};
 }
 
-// What Ctrl-C has to take away: the unfinished file, then the directory, if it is empty.
-char unfinished_file[4096];
-char unfinished_dir[4096];
-
-void clean_up_and_end(int signal) {
-  unlink(unfinished_file);
-  if (unfinished_dir[0] != '\0') rmdir(unfinished_dir);
-  _exit(128 + signal);
-}
-
-void remember(char (&where)[4096], const std::string& path) {
-  if (path.size() < sizeof where) std::memcpy(where, path.c_str(), path.size() + 1);
-}
-
 Result<void> make_model(const MakeModelFlags& flags) {
   if (flags.preset.empty()) {
     return usage_error("no --preset; `varve make-model --help` lists them");
@@ -104,21 +88,19 @@ Result<void> make_model(const MakeModelFlags& flags) {
   VARVE_CHECKED(check_target(flags.out, flags.force));
   std::error_code ignored;
   const bool is_new = !fs::exists(flags.out, ignored);
-  remember(unfinished_file, (fs::path(flags.out) / "model.safetensors.part").string());
-  if (is_new) remember(unfinished_dir, flags.out);
-  std::signal(SIGINT, clean_up_and_end);
-  std::signal(SIGTERM, clean_up_and_end);
-
   constexpr double kMiB = 1 << 20;
   const SyntheticSize size = deepseek_v4::synthetic_size(preset->config);
   const Clock::time_point begin = Clock::now();
   Progress progress("writing", static_cast<double>(size.n_bytes) / kMiB, "MiB");
-  const Result<void> done = deepseek_v4::write_synthetic(
-      flags.out, *preset, seed,
-      [&](size_t n_bytes, size_t) { progress.update(static_cast<double>(n_bytes) / kMiB); });
+  const auto write = [&] {
+    const Unfinished unfinished({(fs::path(flags.out) / "model.safetensors.part").string()},
+                                is_new ? flags.out : "");
+    return deepseek_v4::write_synthetic(flags.out, *preset, seed, [&](size_t n_bytes, size_t) {
+      progress.update(static_cast<double>(n_bytes) / kMiB);
+    });
+  };
+  const Result<void> done = write();
   progress.finish();
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
   if (!done) {
     // Only where nothing was written: this takes away an empty directory and no other.
     if (is_new) fs::remove(flags.out, ignored);

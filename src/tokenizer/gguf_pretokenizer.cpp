@@ -29,7 +29,8 @@ constexpr std::array<Pattern, 1> kQwen2 = {
 
 constexpr std::array<Pattern, 3> kDeepseekV3 = {
     "\\p{N}{1,3}",
-    "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{30FF}]+",  // Chinese characters and kana
+    // Chinese characters, hiragana and katakana
+    "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]+",
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+"
     "|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*"
     "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"};
@@ -90,6 +91,10 @@ constexpr std::array<GgufPre, 12> kKinds = {{
 }};
 
 }  // namespace
+
+std::span<const GgufPre> gguf_pres() {
+  return kKinds;
+}
 
 const GgufPre* find_gguf_pre(std::string_view name) {
   for (const GgufPre& kind : kKinds) {

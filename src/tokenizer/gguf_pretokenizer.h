@@ -18,6 +18,9 @@ struct GgufPre {
   bool add_bos = false;                        // where the file does not say
 };
 
+/// All kinds.
+std::span<const GgufPre> gguf_pres();
+
 /// Null if there is no such kind.
 const GgufPre* find_gguf_pre(std::string_view name);
 

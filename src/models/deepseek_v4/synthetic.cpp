@@ -14,6 +14,7 @@
 
 #include "base/rng.h"
 #include "formats/safetensors_header.h"
+#include "models/deepseek_v4/config_json.h"
 #include "tensor/codecs.h"
 
 namespace varve::deepseek_v4 {
@@ -547,7 +548,7 @@ Result<void> write_synthetic(const std::string& dir, const SyntheticPreset& pres
       write_text(path("tokenizer.json"), synthetic_tokenizer_json(preset.config.vocab_size)));
   VARVE_CHECKED(
       write_text(path("tokenizer_config.json"), synthetic_tokenizer_config_json(preset.config)));
-  return write_text(path("config.json"), config_json(preset.config));
+  return write_text(path("config.json"), config_json(preset.config, true));
 }
 
 }  // namespace varve::deepseek_v4

@@ -61,8 +61,7 @@ struct SyntheticSize {
 };
 SyntheticSize synthetic_size(const Config& config);
 
-/// The texts of the other files. The config is in the official spelling.
-std::string config_json(const Config& config);
+/// The texts of the tokenizer's files.
 /// Byte-level BPE without merges: 3 special tokens, the 256 bytes, then made-up words. The
 /// vocabulary has at least kMinSyntheticVocab ids.
 std::string synthetic_tokenizer_json(int vocab_size);

@@ -1,0 +1,19 @@
+// What a verb that writes files has to take away when it is broken off.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace varve::cli {
+
+/// While it lives, Ctrl-C and SIGTERM take away `files`, those that are there, then `directory` if
+/// that leaves it empty ("" for none), and end the program. One at a time.
+class Unfinished {
+ public:
+  Unfinished(std::vector<std::string> files, std::string directory);
+  ~Unfinished();
+  Unfinished(const Unfinished&) = delete;
+  Unfinished& operator=(const Unfinished&) = delete;
+};
+
+}  // namespace varve::cli
