@@ -91,7 +91,7 @@ class Models(Convert):
         self.assertRegex(said, r"F8_E4M3 +-> BF16 .* every value kept")
         self.assertRegex(said, r"E2M1x2 +-> MXFP4 .* every value kept")
         self.assertRegex(said, r"expert ids +-> I32 ")
-        self.assertIn("left out: 1 tensors of blocks that predict further tokens", said)
+        self.assertIn("left out: 1 tensor of blocks that predict further tokens", said)
         self.assertIn("has no vocabulary", said)
         # The experts are the bytes that they were.
         def experts(folder):

@@ -50,7 +50,8 @@ void print(const std::string& out, const Conversion& done) {
                one.exact ? "every value kept" : "rounded");
   }
   if (done.n_left_out > 0) {
-    fmt::print("  left out: {} tensors of blocks that predict further tokens\n", done.n_left_out);
+    fmt::print("  left out: {} {} of blocks that predict further tokens\n", done.n_left_out,
+               done.n_left_out == 1 ? "tensor" : "tensors");
   }
   if (!done.tokenizer.empty()) fmt::print(stderr, "varve: {}\n", done.tokenizer);
 }
