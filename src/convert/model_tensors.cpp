@@ -102,6 +102,7 @@ void Lister::experts(const LayerConfig& layer, const LayerWeights& weights) {
       {"w1", &ExpertWeights::gate}, {"w2", &ExpertWeights::down}, {"w3", &ExpertWeights::up}};
   for (const auto& [name, member] : kMatrices) {
     std::vector<Weight> routed;
+    routed.reserve(static_cast<size_t>(config_.n_experts));
     for (int e = 0; e < config_.n_experts; ++e) {
       routed.push_back(weights.experts[static_cast<size_t>(e)].*member);
     }
