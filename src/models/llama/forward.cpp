@@ -25,8 +25,11 @@ ForwardPass::ForwardPass(const Llama& model, ArenaBuilder& arena, Exec& exec,
   v_ = floats(n, c.n_kv_heads * c.head_dim);
   exec.lay_out(arena, std::max({at(n, c.hidden_size), at(n, q_dim), at(n, c.mlp_dim),
                                 at(kMaxLogitRows, c.hidden_size)}));
+  const bool all_in_windows = std::find(c.windows.begin(), c.windows.end(), 0) == c.windows.end();
+  const int most_seen =
+      all_in_windows ? *std::max_element(c.windows.begin(), c.windows.end()) : options.ctx_tokens;
   attention_.lay_out(arena, exec.pool().n_threads(), c.n_heads, c.n_kv_heads, c.head_dim,
-                     options.ctx_tokens);
+                     std::min(most_seen, options.ctx_tokens));
 }
 
 void ForwardPass::forward(const Batch& batch) {
