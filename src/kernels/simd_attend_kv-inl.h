@@ -50,6 +50,10 @@ struct KvWorkspace {
   float* sums;    // [chunk, dim]
 };
 
+HWY_INLINE bool has_tiles(const AttendKvArgs& a) {
+  return group_format(a.k_format) != nullptr || group_format(a.v_format) != nullptr;
+}
+
 /// scores[h][0, n_rows) of rows [row, row + n_rows) of a run, heads kAttendTile scores apart.
 HWY_INLINE void kv_scores(const AttendKvArgs& a, const KvRun& run, int row, int n_rows, size_t dim,
                           const float* q, int n_heads, float* room, float* scores) {
@@ -73,7 +77,7 @@ HWY_INLINE void kv_scores(const AttendKvArgs& a, const KvRun& run, int row, int 
 HWY_INLINE void attend_kv_chunk(const AttendKvArgs& a, int first, int n, size_t dim,
                                 const KvWorkspace& w) {
   const auto head_dim = static_cast<size_t>(a.head_dim);
-  const bool tiled = group_format(a.k_format) != nullptr || group_format(a.v_format) != nullptr;
+  const int step = has_tiles(a) ? kKvTileRows : 1;  // rows that are read together
   float running_max[kChunkHeads], running_sum[kChunkHeads], shrink[kChunkHeads];
   int seen_from[kChunkHeads] = {}, seen_to[kChunkHeads] = {};
   for (int h = 0; h < n; ++h) {
@@ -101,8 +105,7 @@ HWY_INLINE void attend_kv_chunk(const AttendKvArgs& a, int first, int n, size_t 
     while (h1 > h0 && sees_none(h1 - 1)) --h1;
     if (h0 == h1) continue;
     // Rows [k0, k1) of the tile are read; whole tiles of rows where some lie so.
-    const int k0 =
-        HWY_MAX(seen_from[h0] - begin, 0) / (tiled ? kKvTileRows : 1) * (tiled ? kKvTileRows : 1);
+    const int k0 = HWY_MAX(seen_from[h0] - begin, 0) / step * step;
     const int k1 = HWY_MIN(stop - begin, kAttendTile);
     const int n_rows = k1 - k0;
     const KvRun& run = a.runs[begin / a.run_rows - a.first_run];
@@ -144,7 +147,8 @@ HWY_INLINE void attend_kv_chunk(const AttendKvArgs& a, int first, int n, size_t 
 
 HWY_NOINLINE HWY_MAYBE_UNUSED void attend_kv(const AttendKvArgs& a) {
   // Groups are twice as long as a sum has lanes.
-  const auto dim = static_cast<size_t>(row_groups(a.head_dim) * kGroupValues);
+  const size_t dim = has_tiles(a) ? static_cast<size_t>(row_groups(a.head_dim) * kGroupValues)
+                                  : round_up_lanes(static_cast<size_t>(a.head_dim));
   const size_t room = kWorkspaceFloats - kAttendTile * dim;
   const int chunk = static_cast<int>(HWY_MIN(size_t{kChunkHeads}, room / (kAttendTile + 2 * dim)));
   KvWorkspace w;

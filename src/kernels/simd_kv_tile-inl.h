@@ -29,7 +29,7 @@ HWY_INLINE void load_group_scales(const GroupFormat& format, const KvTile& at,
   const auto* const bytes = reinterpret_cast<const uint8_t*>(tile);
   const uint8_t* const scales = bytes + at.scales_at + g * kKvTileRows * format.scale_bytes();
   if (format.power_scale) {
-    for (size_t r = 0; r < kKvTileRows; ++r) to.scales[r] = 0.5f * f32_from_e8m0(scales[r]);
+    for (size_t r = 0; r < kKvTileRows; ++r) to.scales[r] = group_scale(format, scales[r]);
   } else {
     decode_values<CodecF16, false>(scales, kKvTileRows, 1, to.scales);
   }

@@ -112,18 +112,11 @@ HWY_INLINE void decode_groups(const GroupFormat& format, const RowShape& shape,
   static_assert(kHalf == kLanes);
   const GroupRow at(format, shape);
   for (size_t g = 0; g < at.n_groups; ++g) {
-    uint16_t scale_bits = 0, min_bits = 0;
-    std::memcpy(&scale_bits, bytes + at.scales_at + g * format.scale_bytes(), format.scale_bytes());
-    std::memcpy(&min_bits, bytes + at.mins_at + g * format.min_bytes(), format.min_bytes());
-    const float scale = group_scale(format, scale_bits), min = f32_from_f16(min_bits);
-    uint32_t fifth = 0;
-    if (format.bits == 5) std::memcpy(&fifth, bytes + at.high_at + g * sizeof fifth, sizeof fifth);
-    const bool whole = format.bits == 8;
-    const uint8_t* const codes = bytes + g * (whole ? kGroupValues : kHalf);
+    const StoredGroup group = stored_group(format, at, bytes, g);
     float values[kGroupValues];
-    decode_half_group(format, codes, 0, fifth, scale, min, values);
-    decode_half_group(format, whole ? codes + kHalf : codes, 4, fifth >> kHalf, scale, min,
-                      values + kHalf);
+    decode_half_group(format, group.codes, 0, group.fifth, group.scale, group.min, values);
+    decode_half_group(format, format.bits == 8 ? group.codes + kHalf : group.codes, 4,
+                      group.fifth >> kHalf, group.scale, group.min, values + kHalf);
     const size_t n = HWY_MIN(size_t{kGroupValues}, at.n_grouped - g * kGroupValues);
     std::memcpy(to + g * kGroupValues, values, n * sizeof(float));
   }

@@ -173,7 +173,8 @@ VARVE_INLINE void start(const Running& running, size_t n_heads) {
 }
 
 /// Turns scores [n_heads, kTile], of which each head has one that is a number, into p = exp(s -
-/// max), and into the same as bf16, [kTile / 2] pairs a head.
+/// max) as bf16, [kTile / 2] pairs a head; with kKeepF32 the scores become p as well.
+template <bool kKeepF32>
 VARVE_TARGET inline void softmax(size_t n_heads, float* scores, const Running& running,
                                  uint32_t* p) {
   alignas(64) float tile_max[kChunkHeads];
@@ -201,8 +202,10 @@ VARVE_TARGET inline void softmax(size_t n_heads, float* scores, const Running& r
       const __m512 p0 = exp(_mm512_sub_ps(_mm512_loadu_ps(s), max));
       const __m512 p1 = exp(_mm512_sub_ps(_mm512_loadu_ps(s + kLanes), max));
       sum = _mm512_add_ps(_mm512_add_ps(sum, p0), p1);
-      _mm512_storeu_ps(s, p0);
-      _mm512_storeu_ps(s + kLanes, p1);
+      if constexpr (kKeepF32) {
+        _mm512_storeu_ps(s, p0);
+        _mm512_storeu_ps(s + kLanes, p1);
+      }
       _mm512_storeu_si512(p + (h * kTile + k) / 2,
                           reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(p1, p0)));
     }

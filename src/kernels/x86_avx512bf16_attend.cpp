@@ -67,29 +67,25 @@ VARVE_TARGET void decode_groups(const GroupFormat& format, const RowShape& row_s
   const GroupRow at(format, row_shape);
   const __m128i low_four = _mm_set1_epi8(15);
   for (size_t g = 0; g < at.n_groups; ++g) {
-    uint16_t scale_bits = 0, min_bits = 0;
-    std::memcpy(&scale_bits, bytes + at.scales_at + g * format.scale_bytes(), format.scale_bytes());
-    std::memcpy(&min_bits, bytes + at.mins_at + g * format.min_bytes(), format.min_bytes());
-    const float scale = group_scale(format, scale_bits), min = f32_from_f16(min_bits);
-    __m128i first, second;
+    const StoredGroup group = stored_group(format, at, bytes, g);
+    const auto load = [&](size_t i) VARVE_TARGET {
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(group.codes + i));
+    };
+    __m128i first = load(0), second;
     if (format.bits == 8) {
-      first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + g * kGroupValues));
-      second = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + g * kGroupValues + kLanes));
+      second = load(kLanes);
     } else {
-      const __m128i both =
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + g * kGroupValues / 2));
-      first = _mm_and_si128(both, low_four);
-      second = _mm_and_si128(_mm_srli_epi16(both, 4), low_four);
+      second = _mm_and_si128(_mm_srli_epi16(first, 4), low_four);
+      first = _mm_and_si128(first, low_four);
     }
     if (format.bits == 5) {
-      uint32_t fifth;
-      std::memcpy(&fifth, bytes + at.high_at + g * sizeof fifth, sizeof fifth);
       const __m128i sixteen = _mm_set1_epi8(16);
-      first = _mm_mask_add_epi8(first, static_cast<__mmask16>(fifth), first, sixteen);
-      second = _mm_mask_add_epi8(second, static_cast<__mmask16>(fifth >> 16), second, sixteen);
+      first = _mm_mask_add_epi8(first, static_cast<__mmask16>(group.fifth), first, sixteen);
+      second =
+          _mm_mask_add_epi8(second, static_cast<__mmask16>(group.fifth >> 16), second, sixteen);
     }
-    put_group_values(format, first, scale, min, to + g * kGroupValues);
-    put_group_values(format, second, scale, min, to + g * kGroupValues + kLanes);
+    put_group_values(format, first, group.scale, group.min, to + g * kGroupValues);
+    put_group_values(format, second, group.scale, group.min, to + g * kGroupValues + kLanes);
   }
   copy_bf16(bytes + at.bf16_at, static_cast<size_t>(row_shape.rope_dim), to + at.n_grouped);
   const size_t dim = static_cast<size_t>(row_shape.dim), padded = round_up(dim, kStep);
@@ -214,7 +210,7 @@ VARVE_TARGET void attend_chunk(const AttendArgs& a, const Shape& shape, const Wo
     for (size_t h = 0; h < n_heads; ++h) {
       std::fill(w.scores + h * kTile + n, w.scores + (h + 1) * kTile, -kInfinity);
     }
-    softmax(n_heads, w.scores, running, w.p);
+    softmax<false>(n_heads, w.scores, running, w.p);
     for (size_t b = 0; b < n_blocks; ++b) {
       const bool whole = (b + 1) * kBlockDims <= shape.padded;
       const ValueFunction* const value = whole ? kValueHeads<4> : kValueHeads<2>;

@@ -260,7 +260,7 @@ VARVE_KV_TARGET void attend_kv_chunk(const AttendKvArgs& a, size_t first, size_t
       std::fill(s + to, s + kTile, -kInfinity);
       ends[h] = static_cast<size_t>(to);
     }
-    softmax(n_heads, w.scores, running.from(h0), w.p);
+    (w.v.tiles ? softmax<true> : softmax<false>)(n_heads, w.scores, running.from(h0), w.p);
     add_values(a, w, values, h0, n_heads, shrink, ends);
   }
   for (size_t h = 0; h < n; ++h) {

@@ -35,21 +35,17 @@ void put_codes(const GroupFormat& format, const GroupRow& at, const Group& group
   if (format.bits == 5) std::memcpy(row + at.high_at + g * kHighBytes, &high, kHighBytes);
 }
 
-void take_codes(const GroupFormat& format, const GroupRow& at, const std::byte* row, size_t g,
-                Group& group) {
+void take_codes(const GroupFormat& format, const StoredGroup& group, uint8_t* codes) {
   if (format.bits == 8) {
-    std::memcpy(group.codes.data(), row + g * kGroup, kGroup);
+    std::memcpy(codes, group.codes, kGroup);
     return;
   }
-  uint32_t high = 0;
-  if (format.bits == 5) std::memcpy(&high, row + at.high_at + g * kHighBytes, kHighBytes);
   const auto code = [&](unsigned nibble, size_t i) {
-    return static_cast<uint8_t>((nibble & 15u) | (high >> i & 1u) << 4);
+    return static_cast<uint8_t>((nibble & 15u) | (group.fifth >> i & 1u) << 4);
   };
   for (size_t i = 0; i < kGroup / 2; ++i) {
-    const auto byte = static_cast<unsigned>(row[g * kGroup / 2 + i]);
-    group.codes[i] = code(byte, i);
-    group.codes[i + kGroup / 2] = code(byte >> 4, i + kGroup / 2);
+    codes[i] = code(group.codes[i], i);
+    codes[i + kGroup / 2] = code(group.codes[i] >> 4u, i + kGroup / 2);
   }
 }
 
@@ -87,19 +83,30 @@ void encode_group_row(const GroupFormat& format, const RowShape& shape, const fl
   }
 }
 
+StoredGroup stored_group(const GroupFormat& format, const GroupRow& at, const uint8_t* row,
+                         size_t g) {
+  StoredGroup out{row + g * (format.bits == 8 ? kGroup : kGroup / 2), 0, 0, 0};
+  uint16_t scale = 0, min = 0;
+  std::memcpy(&scale, row + at.scales_at + g * format.scale_bytes(), format.scale_bytes());
+  std::memcpy(&min, row + at.mins_at + g * format.min_bytes(), format.min_bytes());
+  if (format.bits == 5) {
+    std::memcpy(&out.fifth, row + at.high_at + g * sizeof out.fifth, sizeof out.fifth);
+  }
+  out.scale = group_scale(format, scale);
+  out.min = f32_from_f16(min);
+  return out;
+}
+
 void decode_group_row(const GroupFormat& format, const RowShape& shape, const std::byte* row,
                       float* values) {
   const GroupRow at(format, shape);
-  Group group{};
+  std::array<uint8_t, kGroupValues> codes;
   for (size_t g = 0; g < at.n_groups; ++g) {
-    take_codes(format, at, row, g, group);
-    const std::byte* const scale_at = row + at.scales_at + g * format.scale_bytes();
-    const float scale = group_scale(
-        format, format.power_scale ? static_cast<uint16_t>(*scale_at) : load16(scale_at));
-    const float min = format.has_min ? f32_from_f16(load16(row + at.mins_at + 2 * g)) : 0;
+    const StoredGroup group = stored_group(format, at, reinterpret_cast<const uint8_t*>(row), g);
+    take_codes(format, group, codes.data());
     const size_t n = std::min(kGroup, at.n_grouped - g * kGroup);
     for (size_t i = 0; i < n; ++i) {
-      values[g * kGroup + i] = group_value(format, group.codes[i], scale, min);
+      values[g * kGroup + i] = group_value(format, codes[i], group.scale, group.min);
     }
   }
   for (size_t i = at.n_grouped; i < static_cast<size_t>(shape.dim); ++i) {

@@ -121,7 +121,7 @@ Group quantize_group(const GroupFormat& format, std::span<const float> given) {
 
 float group_scale(const GroupFormat& format, uint16_t scale_bits) {
   if (!format.power_scale) return f32_from_f16(scale_bits);
-  return 0.5f * f32_from_e8m0(static_cast<uint8_t>(scale_bits));
+  return f32_from_half_e8m0(static_cast<uint8_t>(scale_bits));
 }
 
 float group_value(const GroupFormat& format, uint8_t code, float scale, float min) {

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <span>
 
+#include "tensor/blocks.h"
 #include "tensor/row_format.h"
 
 namespace varve {
@@ -34,8 +35,13 @@ struct GroupFormat {
 };
 
 /// Twice the e2m1 values, moved up by 12: what a code of mxfp4 stands for.
-inline constexpr std::array<uint8_t, 16> kE2m1Levels = {12, 13, 14, 15, 16, 18, 20, 24,
-                                                        12, 11, 10, 9,  8,  6,  4,  0};
+inline constexpr std::array<uint8_t, 16> kE2m1Levels = [] {
+  std::array<uint8_t, 16> levels{};
+  for (size_t code = 0; code < levels.size(); ++code) {
+    levels[code] = static_cast<uint8_t>(12 + kTwiceE2m1Values[code]);
+  }
+  return levels;
+}();
 
 /// Null for formats that are not kept in groups.
 const GroupFormat* group_format(RowFormat format);
@@ -73,5 +79,16 @@ struct GroupRow {
   size_t n_groups;
   size_t high_at, scales_at, mins_at, bf16_at, bytes;
 };
+
+/// One group of a stored row: its bytes or nibbles, the fifth bits (0 where there are none), what
+/// they are multiplied by and what is added (0 where nothing is).
+struct StoredGroup {
+  const uint8_t* codes;
+  uint32_t fifth;
+  float scale;
+  float min;
+};
+StoredGroup stored_group(const GroupFormat& format, const GroupRow& at, const uint8_t* row,
+                         size_t g);
 
 }  // namespace varve
