@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "base/markup.h"
 #include "tokenizer/utf8.h"
 
 namespace varve::cli {
@@ -11,32 +12,17 @@ namespace {
 
 // Text as XML takes it: escaped, without bytes that are not UTF-8 and control characters.
 std::string xml(std::string_view text) {
-  std::string valid, held, out;
+  std::string valid, held, shown;
   append_lossy(text, held, valid);
   finish_lossy(held, valid);
   for (const char c : valid) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        if (static_cast<unsigned char>(c) < 0x20) {
-          out += kReplacementCharacter;
-        } else {
-          out += c;
-        }
+    if (static_cast<unsigned char>(c) < 0x20) {
+      shown += kReplacementCharacter;
+    } else {
+      shown += c;
     }
   }
-  return out;
+  return escape_markup(shown);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "base/markup.h"
 #include "chat/jinja/access.h"
 #include "chat/jinja/filters.h"
 #include "chat/jinja/json.h"
@@ -65,7 +66,7 @@ Result<Value> escape_filter(const Value& in, const Arguments&, Budget& budget) {
   if (in.is_markup()) return in;
   VARVE_TRY(const std::string text, to_text(in, budget));
   VARVE_CHECKED(budget.take_bytes(5 * text.size()));
-  return Value::text(escape_html(text), true);
+  return Value::text(escape_markup(text), true);
 }
 
 Result<Value> replace_filter(const Value& in, const Arguments& args, Budget& budget) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "base/markup.h"
 #include "chat/jinja/text.h"
 
 namespace varve::jinja {
@@ -126,7 +127,7 @@ Result<Value> joined(const Value& left, const Value& right, Budget& budget) {
   VARVE_CHECKED(budget.take_bytes(a.size() + b.size()));
   if (!left.is_markup() && !right.is_markup()) return Value::text(a + b);
   return Value::text(
-      (left.is_markup() ? a : escape_html(a)) + (right.is_markup() ? b : escape_html(b)), true);
+      (left.is_markup() ? a : escape_markup(a)) + (right.is_markup() ? b : escape_markup(b)), true);
 }
 
 Result<Value> repeated(const Value& value, int64_t times, Budget& budget) {

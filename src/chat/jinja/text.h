@@ -40,7 +40,4 @@ Result<std::string> title_words(std::string_view text);
 std::string text_repr(std::string_view text);
 std::string float_repr(double value);
 
-/// & < > ' " as HTML spells them, as markupsafe does.
-std::string escape_html(std::string_view text);
-
 }  // namespace varve::jinja
