@@ -6,6 +6,7 @@ part, Ctrl-C ends an answer and not the program.
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -18,10 +19,20 @@ MODEL = SOURCE / "models" / "varve-tiny"
 STATS = re.compile(r"branch (\S+): (\d+) turns, (\d+) of (\d+) tokens of context\n"
                    r"last turn: (\d+) tokens read at [\d.]+/s, (\d+) kept; (\d+) new at [\d.]+/s\n"
                    r"cache [^\n]*\nbranches: ([^\n]*)\n")
+SMOLLM2 = os.environ.get("VARVE_SMOLLM2")
 EOS = 1  # of the bundled model
 # Turns in plain text: the tokenizer may join what is written to what was sampled before it.
 PLAIN = ("{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}"
          "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}")
+
+
+def gguf_of_texts(entries):
+    """A GGUF file (version 3) with these keys and texts and no tensors."""
+    def text(value):
+        return struct.pack("<Q", len(value.encode())) + value.encode()
+
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(entries)) + b"".join(
+        text(key) + struct.pack("<I", 8) + text(value) for key, value in entries.items())
 
 
 class Stats:
@@ -39,18 +50,18 @@ class Chat(unittest.TestCase):
         self.template = self.folder / "plain.jinja"
         self.template.write_text(PLAIN, encoding="utf-8")
 
-    def chat(self, lines, *flags, code=0):
+    def chat(self, lines, *flags, code=0, model=MODEL):
         """(stdout, stderr) of a conversation: greedy answers of 12 tokens unless flags say more."""
         flags = ("--temp", "0", *(() if "-n" in flags else ("-n", "12")), *map(str, flags))
-        done = subprocess.run([BIN, "chat", MODEL, *flags], input="\n".join(lines).encode() + b"\n",
+        done = subprocess.run([BIN, "chat", model, *flags], input="\n".join(lines).encode() + b"\n",
                               capture_output=True, timeout=120, check=False)
         self.assertEqual(done.returncode, code, done.stderr.decode())
         return done.stdout.decode(), done.stderr.decode()
 
-    def turns(self, lines, *flags):
+    def turns(self, lines, *flags, model=MODEL):
         """([answer], [Stats after it]) of the lines that are messages."""
         asked = [part for line in lines for part in ((line,) if line[0] == "/" else (line, "/stats"))]
-        out, _ = self.chat(asked, *flags)
+        out, _ = self.chat(asked, *flags, model=model)
         out = re.sub(r"^\d+ turns left\n", "", out, flags=re.MULTILINE)
         ends = list(STATS.finditer(out))
         begins = [0, *(match.end() for match in ends)]
@@ -178,6 +189,34 @@ class Chat(unittest.TestCase):
         self.assertEqual(done.stderr.decode(),
                          f"varve: {self.folder} has no chat template: it is a model that continues "
                          "text (`varve run`); --chat-template FILE gives it one\n")
+
+    def test_the_template_of_a_gguf(self):
+        model = self.folder / "m.gguf"
+        messages = self.folder / "messages.json"
+        messages.write_text('[{"role": "user", "content": "Who?"}]', encoding="utf-8")
+        llama = {"general.architecture": "llama"}
+        model.write_bytes(gguf_of_texts(llama | {"tokenizer.chat_template": PLAIN}))
+        self.assertEqual(self.chat([], "--render", messages, model=model)[0], "user: Who?")
+        model.write_bytes(gguf_of_texts({"general.architecture": "deepseek4"}))
+        self.assertEqual(self.chat([], "--render", messages, model=model)[0],
+                         "<｜begin▁of▁sentence｜><｜User｜>Who?")
+        model.write_bytes(gguf_of_texts(llama))
+        _, errors = self.chat(["Who?"], code=2, model=model)
+        self.assertEqual(errors, f"varve: {model} has no chat template: it is a model that "
+                                 "continues text (`varve run`); --chat-template FILE gives it one\n")
+        _, errors = self.chat(["Who?"], code=3, model=MODEL / "model.safetensors")
+        self.assertIn("expected a GGUF file or a model directory", errors)
+
+    @unittest.skipUnless(SMOLLM2, "VARVE_SMOLLM2 names no file (tools/get-smollm2.sh)")
+    def test_a_real_model_from_its_gguf(self):
+        answers, stats = self.turns(["Name three rivers in Europe.", "And in Asia?"], "-n", 24,
+                                    model=SMOLLM2)
+        self.assertEqual([turn.turns for turn in stats], [1, 2])
+        self.assertIn("Danube", answers[0])
+        self.assertNotIn("<|im_end|>", "".join(answers))
+        was_cut = stats[0].new == 24
+        self.assertEqual(stats[1].kept, stats[0].context - was_cut)
+        self.assertLess(stats[1].read, stats[0].read)
 
     def test_ctrl_c_stops_the_answer_and_not_the_program(self):
         with subprocess.Popen([BIN, "chat", MODEL, "--temp", "0", "-n", "100000", "--ctx", "200000",

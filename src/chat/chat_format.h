@@ -16,6 +16,8 @@
 
 namespace varve {
 
+class GgufMetadata;
+
 /// What is rendered: the variables of Hugging Face's `apply_chat_template`.
 struct ChatRequest {
   std::vector<jinja::Value> messages;  // dictionaries with `role`, `content` and more
@@ -45,12 +47,12 @@ class ChatFormat {
 };
 
 /// Token texts that templates know by name: {"bos_token", "<s>"}, ...
-using SpecialTokens = std::vector<std::pair<std::string, std::string>>;
+using TokenTexts = std::vector<std::pair<std::string, std::string>>;
 
 /// `name` stands for the template's place in messages. Errors: as of jinja::Template::parse.
 Result<std::unique_ptr<ChatFormat>> make_template_format(std::string_view source,
                                                          const std::string& name,
-                                                         SpecialTokens tokens);
+                                                         TokenTexts tokens);
 
 /// DeepSeek-V4's own encoding: chat and thinking; tools are refused.
 std::unique_ptr<ChatFormat> make_deepseek_v4_format();
@@ -62,6 +64,10 @@ std::unique_ptr<ChatFormat> make_deepseek_v4_format();
 Result<std::unique_ptr<ChatFormat>> load_chat_format(const std::string& dir,
                                                      std::string_view model_type,
                                                      const std::string& template_file);
+
+/// The same of a GGUF file: `tokenizer.chat_template`, or the rules of its architecture.
+Result<std::unique_ptr<ChatFormat>> load_gguf_chat_format(const GgufMetadata& metadata,
+                                                          const std::string& template_file);
 
 /// The token that ends an assistant's turn: the special token that the format puts behind an
 /// answer. Nothing where it puts none there.

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "formats/checkpoint.h"
+#include "formats/gguf_writer.h"
 #include "tokenizer/test_tokenizer_json.h"
 
 namespace varve {
@@ -180,6 +182,64 @@ TEST_F(LoadChatFormat, BadFilesAreNamed) {
   write("tokenizer_config.json", "[]");
   EXPECT_EQ(load().error().message, config + ": expected a JSON object, found a list of 0");
   EXPECT_FALSE(load("llama", (dir_ / "nowhere.jinja").string()));
+}
+
+class LoadGgufChatFormat : public LoadChatFormat {
+ protected:
+  // Of a GGUF file with these entries and no tensors.
+  Result<std::unique_ptr<ChatFormat>> load(const GgufEntries& entries,
+                                           const std::string& file = "") const {
+    const std::string path = (dir_ / "m.gguf").string();
+    VARVE_TRY(GgufWriter writer, GgufWriter::create(path, entries, {}));
+    VARVE_CHECKED(writer.finish());
+    VARVE_TRY(const Checkpoint checkpoint, Checkpoint::open(path));
+    return load_gguf_chat_format(*checkpoint.gguf(), file);
+  }
+  static GgufEntries entries(const char* architecture) {
+    GgufEntries out;
+    out.add("general.architecture", architecture);
+    return out;
+  }
+  static GgufEntries with_vocabulary(uint32_t eos) {
+    GgufEntries out = entries("llama");
+    out.add("tokenizer.ggml.model", "gpt2");
+    out.add("tokenizer.ggml.tokens", std::vector<std::string>{"a", "<s>", "</s>"});
+    out.add("tokenizer.ggml.token_type", std::vector<int32_t>{1, 3, 3});
+    out.add("tokenizer.ggml.bos_token_id", 1u);
+    out.add("tokenizer.ggml.eos_token_id", eos);
+    return out;
+  }
+};
+
+TEST_F(LoadGgufChatFormat, FindsTheTemplateInTheMetadata) {
+  GgufEntries own = with_vocabulary(2);
+  own.add("tokenizer.chat_template", "1{{ bos_token }}{{ eos_token }}{{ pad_token }}");
+  EXPECT_EQ(load(own).value()->render({}).value(), "1<s></s>");
+  write("other.jinja", "2{{ bos_token }}");
+  const std::string other = (dir_ / "other.jinja").string();
+  EXPECT_EQ(load(own, other).value()->render({}).value(), "2<s>");
+  EXPECT_EQ(load(entries("llama"), other).value()->render({}).value(), "2");
+  EXPECT_FALSE(load(own, (dir_ / "nowhere.jinja").string()));
+}
+
+TEST_F(LoadGgufChatFormat, WithoutATemplate) {
+  EXPECT_EQ(load(with_vocabulary(2)).value(), nullptr);
+  EXPECT_EQ(load(entries("deepseek4")).value()->describe(), "DeepSeek-V4's own encoding");
+}
+
+TEST_F(LoadGgufChatFormat, BadMetadataIsNamed) {
+  const std::string name = (dir_ / "m.gguf").string() + ": ";
+  GgufEntries open = entries("llama");
+  open.add("tokenizer.chat_template", "{{ x");
+  EXPECT_EQ(load(open).error().message, name + "tokenizer.chat_template: line 1: {{ is not closed");
+  GgufEntries number = entries("llama");
+  number.add("tokenizer.chat_template", 5u);
+  EXPECT_EQ(load(number).error().message.find(name + "key `tokenizer.chat_template`: expected "),
+            0u);
+  // An id that names no token has no text here; loading the tokenizer refuses it.
+  GgufEntries outside = with_vocabulary(3);
+  outside.add("tokenizer.chat_template", "{{ bos_token }}{{ eos_token }}");
+  EXPECT_EQ(load(outside).value()->render({}).value(), "<s>");
 }
 
 TEST(EndOfTurn, IsTheSpecialTokenBehindAnAnswer) {

@@ -1,4 +1,4 @@
-// Chat formats by Jinja templates, and where a model directory keeps them.
+// Chat formats by Jinja templates, and where model directories and GGUF files keep them.
 #include <ctime>
 #include <filesystem>
 #include <utility>
@@ -7,6 +7,8 @@
 #include "chat/chat_format.h"
 #include "chat/jinja/json.h"
 #include "chat/jinja/template.h"
+#include "formats/gguf_metadata.h"
+#include "tokenizer/gguf_vocabulary.h"
 
 namespace varve {
 namespace {
@@ -16,10 +18,11 @@ using jinja::Value;
 namespace fs = std::filesystem;
 
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
+constexpr std::string_view kGgufTemplate = "tokenizer.chat_template";
 
 class TemplateFormat : public ChatFormat {
  public:
-  TemplateFormat(Template usual, std::optional<Template> with_tools, SpecialTokens tokens)
+  TemplateFormat(Template usual, std::optional<Template> with_tools, TokenTexts tokens)
       : usual_(std::move(usual)), with_tools_(std::move(with_tools)), tokens_(std::move(tokens)) {}
 
   Result<std::string> render(const ChatRequest& request) const override;
@@ -28,7 +31,7 @@ class TemplateFormat : public ChatFormat {
  private:
   Template usual_;
   std::optional<Template> with_tools_;
-  SpecialTokens tokens_;
+  TokenTexts tokens_;
 };
 
 Result<std::string> TemplateFormat::render(const ChatRequest& request) const {
@@ -49,8 +52,8 @@ Result<std::string> TemplateFormat::render(const ChatRequest& request) const {
 }
 
 // Fields of tokenizer_config.json; a token is a string, or an object with its `content`.
-SpecialTokens special_tokens(const jinja::Dict& config) {
-  SpecialTokens tokens;
+TokenTexts special_tokens(const jinja::Dict& config) {
+  TokenTexts tokens;
   for (const std::string_view name : {"bos_token", "eos_token", "unk_token", "sep_token",
                                       "pad_token", "cls_token", "mask_token"}) {
     const Value* token = config.find(name);
@@ -62,7 +65,7 @@ SpecialTokens special_tokens(const jinja::Dict& config) {
 
 // `chat_template` as a list of {"name", "template"}.
 Result<std::unique_ptr<ChatFormat>> named_templates(const jinja::List& list,
-                                                    const std::string& name, SpecialTokens tokens) {
+                                                    const std::string& name, TokenTexts tokens) {
   std::optional<Template> usual;
   std::optional<Template> with_tools;
   for (const Value& entry : list.items) {
@@ -83,8 +86,25 @@ Result<std::unique_ptr<ChatFormat>> named_templates(const jinja::List& list,
                                           std::move(tokens));
 }
 
+// Those that the vocabulary of a GGUF names; it need not have one to be given a template.
+Result<TokenTexts> token_texts(const GgufMetadata& metadata) {
+  TokenTexts texts;
+  if (metadata.find("tokenizer.ggml.model") == nullptr) return texts;
+  VARVE_TRY(const GgufVocabulary vocabulary, read_vocabulary(metadata));
+  const SpecialTokens& special = vocabulary.special;
+  for (const auto& [name, id] : {std::pair("bos_token", special.bos),
+                                 {"eos_token", special.eos},
+                                 {"unk_token", special.unk},
+                                 {"pad_token", special.pad}}) {
+    // One that names no token is for the tokenizer to refuse.
+    if (id && *id < vocabulary.tokens.size())
+      texts.emplace_back(name, std::string(vocabulary.tokens[*id]));
+  }
+  return texts;
+}
+
 Result<std::unique_ptr<ChatFormat>> template_file_format(const std::string& path,
-                                                         SpecialTokens tokens) {
+                                                         TokenTexts tokens) {
   VARVE_TRY(const std::string source, read_text_file(path, jinja::kMaxTemplateBytes));
   return make_template_format(source, path, std::move(tokens));
 }
@@ -93,7 +113,7 @@ Result<std::unique_ptr<ChatFormat>> template_file_format(const std::string& path
 
 Result<std::unique_ptr<ChatFormat>> make_template_format(std::string_view source,
                                                          const std::string& name,
-                                                         SpecialTokens tokens) {
+                                                         TokenTexts tokens) {
   VARVE_TRY(Template parsed, Template::parse(source, name));
   return std::make_unique<TemplateFormat>(std::move(parsed), std::nullopt, std::move(tokens));
 }
@@ -111,7 +131,7 @@ Result<std::unique_ptr<ChatFormat>> load_chat_format(const std::string& dir,
       return bad_input("{}: expected a JSON object, found {}", config_file, config.describe());
     }
   }
-  SpecialTokens tokens = special_tokens(*config.dict());
+  TokenTexts tokens = special_tokens(*config.dict());
   if (!template_file.empty()) return template_file_format(template_file, std::move(tokens));
   const std::string beside = (fs::path(dir) / "chat_template.jinja").string();
   if (fs::exists(beside, ignored)) return template_file_format(beside, std::move(tokens));
@@ -126,6 +146,20 @@ Result<std::unique_ptr<ChatFormat>> load_chat_format(const std::string& dir,
     }
   }
   if (model_type == "deepseek_v4") return make_deepseek_v4_format();
+  return nullptr;
+}
+
+Result<std::unique_ptr<ChatFormat>> load_gguf_chat_format(const GgufMetadata& metadata,
+                                                          const std::string& template_file) {
+  VARVE_TRY(TokenTexts tokens, token_texts(metadata));
+  if (!template_file.empty()) return template_file_format(template_file, std::move(tokens));
+  VARVE_TRY(const std::string_view source, metadata.string_or(kGgufTemplate, ""));
+  if (!source.empty()) {
+    return make_template_format(source, fmt::format("{}: {}", metadata.file(), kGgufTemplate),
+                                std::move(tokens));
+  }
+  VARVE_TRY(const std::string_view architecture, metadata.string_or("general.architecture", ""));
+  if (architecture == "deepseek4") return make_deepseek_v4_format();
   return nullptr;
 }
 

@@ -17,6 +17,7 @@
 #include "cli/prompt.h"
 #include "cli/sampler_flags.h"
 #include "cli/verbs.h"
+#include "formats/checkpoint.h"
 #include "formats/json_reader.h"
 #include "tokenizer/utf8.h"
 
@@ -58,14 +59,30 @@ Result<std::string> model_type_of(const std::string& dir) {
   return config.string_or("model_type", "");
 }
 
-Result<std::unique_ptr<ChatFormat>> chat_format(const std::string& dir, const ChatFlags& flags) {
-  VARVE_TRY(const std::string model_type, model_type_of(dir));
-  VARVE_TRY(auto format, load_chat_format(dir, model_type, flags.chat_template));
+// Null where the model has none.
+Result<std::unique_ptr<ChatFormat>> format_of_model(const std::string& path,
+                                                    const std::string& template_file) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    VARVE_TRY(const std::string model_type, model_type_of(path));
+    return load_chat_format(path, model_type, template_file);
+  }
+  VARVE_TRY(const Checkpoint checkpoint, Checkpoint::open(path));
+  const GgufMetadata* const gguf = checkpoint.gguf();
+  if (gguf == nullptr) {
+    return bad_input("{}: expected a GGUF file or a model directory, found a safetensors file",
+                     path);
+  }
+  return load_gguf_chat_format(*gguf, template_file);
+}
+
+Result<std::unique_ptr<ChatFormat>> chat_format(const std::string& path, const ChatFlags& flags) {
+  VARVE_TRY(auto format, format_of_model(path, flags.chat_template));
   if (format == nullptr) {
     return usage_error(
         "{} has no chat template: it is a model that continues text (`varve run`); "
         "--chat-template FILE gives it one",
-        dir);
+        path);
   }
   return format;
 }
@@ -82,8 +99,8 @@ Result<std::vector<std::pair<std::string, jinja::Value>>> think_variables(
                                                            {"thinking", value}};
 }
 
-Result<void> render(const ChatFlags& flags, const std::string& dir) {
-  VARVE_TRY(const auto format, chat_format(dir, flags));
+Result<void> render(const ChatFlags& flags, const std::string& path) {
+  VARVE_TRY(const auto format, chat_format(path, flags));
   VARVE_TRY(const std::string json, read_text(flags.render));
   VARVE_TRY(ChatRequest request, parse_chat_request(json, flags.render));
   VARVE_TRY(const auto variables, think_variables(flags.think));

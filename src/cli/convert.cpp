@@ -8,10 +8,10 @@
 #include <optional>
 
 #include "base/memory.h"
-#include "cli/gguf_vocabulary.h"
 #include "cli/progress.h"
 #include "cli/unfinished.h"
 #include "cli/verbs.h"
+#include "tokenizer/gguf_vocabulary.h"
 
 namespace varve::cli {
 namespace {

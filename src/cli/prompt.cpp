@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "base/mapped_file.h"
-#include "cli/gguf_vocabulary.h"
+#include "tokenizer/gguf_vocabulary.h"
 
 namespace varve::cli {
 namespace {

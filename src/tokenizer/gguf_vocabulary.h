@@ -1,8 +1,8 @@
 // The vocabulary as a GGUF file's metadata carries it, field by field, for Tokenizer::from_gguf().
 //
-// Who reads the file fills the fields from the keys named here. The strings are views: they have to
-// live until from_gguf() returns (the texts of SpecialTokens are copies). Keys of the metadata that
-// are not named have no part in byte-level BPE: `scores` and `add_space_prefix` are SentencePiece's
+// The fields are filled from the keys named here. The strings are views: they have to live until
+// from_gguf() returns (the template of SpecialTokens is a copy). Keys of the metadata that are not
+// named have no part in byte-level BPE: `scores` and `add_space_prefix` are SentencePiece's
 // (converters write the latter for others too, as false), and no clean-up of spaces is done to what
 // is decoded.
 #pragma once
@@ -13,7 +13,11 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
+
 namespace varve {
+
+class GgufMetadata;
 
 /// The values of tokenizer.ggml.token_type.
 enum class GgufTokenType : int32_t {
@@ -47,6 +51,10 @@ struct GgufVocabulary {
   std::vector<std::string_view> merges;  // merges: "left right" by rank
   SpecialTokens special;
 };
+
+/// Views into `metadata`. Errors (bad_input): a key that has to be there is not, or is of another
+/// type. Whether the vocabulary makes sense is for Tokenizer::from_gguf() to say.
+Result<GgufVocabulary> read_vocabulary(const GgufMetadata& metadata);
 
 /// Whether a prompt begins with `special.bos`: what the file says, or, where it says nothing, what
 /// its kind of `pre` does.

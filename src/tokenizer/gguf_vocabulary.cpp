@@ -1,9 +1,9 @@
-#include "cli/gguf_vocabulary.h"
+// The vocabulary of a GGUF file, out of its metadata.
+#include "tokenizer/gguf_vocabulary.h"
 
-#include <optional>
-#include <string>
+#include "formats/gguf_metadata.h"
 
-namespace varve::cli {
+namespace varve {
 namespace {
 
 const std::string kPrefix = "tokenizer.ggml.";
@@ -55,4 +55,4 @@ Result<GgufVocabulary> read_vocabulary(const GgufMetadata& metadata) {
   return out;
 }
 
-}  // namespace varve::cli
+}  // namespace varve
