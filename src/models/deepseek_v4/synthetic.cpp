@@ -455,7 +455,7 @@ Result<void> write_weights(const std::string& path, const Config& config, uint64
   declared.reserve(tensors.size());
   for (const SyntheticTensor& tensor : tensors) declared.push_back(tensor.declared);
   VARVE_TRY(SafetensorsWriter writer,
-            SafetensorsWriter::create(path, std::move(declared), {{"format", "pt"}}));
+            SafetensorsWriter::create(path, declared, {{"format", "pt"}}));
   const size_t total = synthetic_size(config).n_bytes;
   size_t done = 0;
   std::vector<std::byte> buffer;
