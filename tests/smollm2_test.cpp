@@ -23,10 +23,10 @@ using testing_support::GoldenTensor;
 // Of the 1024 in `ppl.ids`, for the plain kernels, which are not meant to be fast.
 constexpr size_t kTokensOfPlainKernels = 96;
 
-// Of the mean absolute difference, nats a token. With f32 products it is 1e-5. With bf16 products
-// 0.01 was the aim and is missed: 0.012 over 1023 tokens; over the first 95 it is 0.015 to 0.019,
-// whichever the kernels. This bound only tells when that grows.
+// Of the mean absolute difference, nats a token. Where inputs are rounded to bf16 alone, as the
+// plain kernels do, it is about 0.017; the kernels with linear_blocks keep 16 bits of them.
 constexpr double kToleranceOfF32 = 1e-4;
+constexpr double kToleranceOfGroups = 0.01;
 constexpr double kToleranceOfBf16 = 0.02;
 
 class Smollm2 : public testing::Test {
@@ -103,10 +103,13 @@ TEST_F(Smollm2, LikelihoodsOfAText) {
       difference /= static_cast<double>(mine.size());
       drift /= static_cast<double>(mine.size());
       const bool rounded = products == Products::bf16;
+      const double tolerance = !rounded                            ? kToleranceOfF32
+                               : kernels->linear_blocks != nullptr ? kToleranceOfGroups
+                                                                   : kToleranceOfBf16;
       std::printf("%s, %s products: mean difference %.1e nats (signed %.1e) over %zu tokens\n",
                   std::string(kernels->name).c_str(), rounded ? "bf16" : "f32", difference, drift,
                   mine.size());
-      EXPECT_LE(difference, rounded ? kToleranceOfBf16 : kToleranceOfF32);
+      EXPECT_LE(difference, tolerance);
     }
   }
 }

@@ -13,6 +13,8 @@ constexpr int kPanelRows = 32;
 // Rows that kernels work on side by side with one token.
 constexpr int kFewRows = 4;
 constexpr int kFewBlockRows = 16;  // of block types
+// Where the rounded inputs of a job begin.
+constexpr size_t kRoundedAlign = 64;
 // With one token an item wants enough bytes for its reads to run ahead, and the last items few
 // enough that no thread waits long for another. Both by `varve bench` on flash-6l.
 constexpr size_t kItemBytes = size_t{512} << 10;
@@ -52,8 +54,13 @@ struct Cut {
 void Exec::lay_out(ArenaBuilder& arena, size_t max_inputs) {
   workspace_ =
       arena.take<float>("workspace", static_cast<size_t>(pool_.n_threads()) * kWorkspaceFloats);
-  max_inputs_ = products_ == Products::bf16 ? max_inputs : 0;
-  rounded_ = arena.take<uint16_t>("rounded inputs", max_inputs_);
+  // A group is more than its values in bf16.
+  static_assert(sizeof(InputGroup) > InputGroup::kSize * sizeof(uint16_t));
+  rounded_bytes_ =
+      products_ == Products::f32
+          ? 0
+          : max_inputs * sizeof(InputGroup) / InputGroup::kSize + kMaxJobs * kRoundedAlign;
+  rounded_ = arena.take<std::byte>("rounded inputs", rounded_bytes_);
 }
 
 void Exec::linear(const Weight& weight, const float* x, int n_tokens, float* y) {
@@ -72,8 +79,9 @@ void Exec::linear(std::span<const LinearJob> jobs) {
 
 void Exec::run_jobs(std::span<const LinearJob> jobs) {
   struct Rounded {
-    const uint16_t* x;
-    size_t stride;
+    const std::byte* x;
+    size_t stride;  // in numbers or groups
+    bool groups;
   };
   std::array<Rounded, kMaxJobs> rounded;
   std::array<Cut, kMaxJobs> cuts;
@@ -85,20 +93,30 @@ void Exec::run_jobs(std::span<const LinearJob> jobs) {
     cuts[j] = Cut(job, pool_.n_threads(), j + 1 == jobs.size());
     first_item[j + 1] = first_item[j] + cuts[j].n_items;
     if (products_ == Products::f32) continue;
+    const bool groups = kernels_.linear_blocks != nullptr && dtype_is_block(job.weight->type);
     if (j > 0 && job.x == jobs[j - 1].x && job.x_stride == jobs[j - 1].x_stride &&
-        job.n_tokens == jobs[j - 1].n_tokens && job.weight->n_cols == jobs[j - 1].weight->n_cols) {
+        job.n_tokens == jobs[j - 1].n_tokens && job.weight->n_cols == jobs[j - 1].weight->n_cols &&
+        groups == rounded[j - 1].groups) {
       rounded[j] = rounded[j - 1];
       continue;
     }
     const auto n_cols = static_cast<size_t>(job.weight->n_cols);
-    uint16_t* const to = rounded_ + used;
-    used += static_cast<size_t>(job.n_tokens) * n_cols;
-    assert(used <= max_inputs_);
+    const size_t stride = groups ? n_cols / InputGroup::kSize : n_cols;
+    const size_t row_bytes = stride * (groups ? sizeof(InputGroup) : sizeof(uint16_t));
+    std::byte* const to = rounded_ + used;
+    const size_t bytes = static_cast<size_t>(job.n_tokens) * row_bytes;
+    used += (bytes + kRoundedAlign - 1) / kRoundedAlign * kRoundedAlign;
+    assert(used <= rounded_bytes_);
     pool_.run(job.n_tokens, [&](int t, int) {
-      kernels_.round_bf16(job.x + static_cast<size_t>(t) * job.x_stride, n_cols,
-                          to + static_cast<size_t>(t) * n_cols);
+      const float* const x = job.x + static_cast<size_t>(t) * job.x_stride;
+      std::byte* const row = to + static_cast<size_t>(t) * row_bytes;
+      if (groups) {
+        kernels_.group_inputs(x, n_cols, reinterpret_cast<InputGroup*>(row));
+      } else {
+        kernels_.round_bf16(x, n_cols, reinterpret_cast<uint16_t*>(row));
+      }
     });
-    rounded[j] = {to, n_cols};
+    rounded[j] = {to, stride, groups};
   }
   pool_.run(first_item[jobs.size()], [&](int item, int thread) {
     size_t j = 0;
@@ -106,12 +124,16 @@ void Exec::run_jobs(std::span<const LinearJob> jobs) {
     const LinearJob& job = jobs[j];
     const int begin = cuts[j].begin(item - first_item[j]);
     const int end = cuts[j].end(item - first_item[j]);
+    const Rounded& in = rounded[j];
     if (products_ == Products::f32) {
       kernels_.linear({job.weight, begin, end, job.x, job.x_stride, job.n_tokens, job.y,
                        job.y_stride, workspace(thread)});
+    } else if (in.groups) {
+      kernels_.linear_blocks({job.weight, begin, end, reinterpret_cast<const InputGroup*>(in.x),
+                              in.stride, job.n_tokens, job.y, job.y_stride, workspace(thread)});
     } else {
-      kernels_.linear_bf16({job.weight, begin, end, rounded[j].x, rounded[j].stride, job.n_tokens,
-                            job.y, job.y_stride, workspace(thread)});
+      kernels_.linear_bf16({job.weight, begin, end, reinterpret_cast<const uint16_t*>(in.x),
+                            in.stride, job.n_tokens, job.y, job.y_stride, workspace(thread)});
     }
   });
 }

@@ -25,8 +25,8 @@ class Exec {
   Exec(const Kernels& kernels, ThreadPool& pool, Products products)
       : kernels_(kernels), pool_(pool), products_(products) {}
 
-  /// Takes one workspace a thread, and room to round inputs to bf16: `max_inputs` values, the
-  /// most that the inputs of one call of linear() hold.
+  /// Takes one workspace a thread, and room to round inputs to bf16 or groups: `max_inputs` values,
+  /// the most that the inputs of one call of linear() hold.
   void lay_out(ArenaBuilder& arena, size_t max_inputs);
 
   const Kernels& ops() const { return kernels_; }
@@ -56,8 +56,8 @@ class Exec {
   ThreadPool& pool_;
   Products products_;
   float* workspace_ = nullptr;
-  uint16_t* rounded_ = nullptr;  // bf16
-  size_t max_inputs_ = 0;
+  std::byte* rounded_ = nullptr;  // bf16 or InputGroup
+  size_t rounded_bytes_ = 0;
 };
 
 }  // namespace varve

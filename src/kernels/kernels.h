@@ -50,13 +50,37 @@ struct LinearBf16Args {
   float* workspace;  // kWorkspaceFloats of this thread
 };
 
+/// 32 inputs as whole numbers: scale * values, which are x / scale rounded to the nearest and even.
+/// The scale is the largest magnitude / 32767. Numbers are zero where all are below 2^-100; the
+/// scale is NaN where one is infinite or NaN.
+struct InputGroup {
+  static constexpr int kSize = 32;
+  int16_t values[kSize];
+  float scale;
+  float sum;  // scale * the sum of values
+};
+
+/// linear() of block types over groups of inputs: dots of codes and values are exact, then scales
+/// and minima are applied in f32.
+struct LinearBlocksArgs {
+  const Weight* weight;
+  int row_begin, row_end;
+  const InputGroup* x;  // [n_tokens, n_cols / 32], rows x_stride groups apart
+  size_t x_stride;
+  int n_tokens;
+  float* y;  // [n_tokens, n_rows], rows y_stride floats apart
+  size_t y_stride;
+  float* workspace;  // kWorkspaceFloats of this thread
+};
+
 /// One stored row, and how it is stored: the window and the entries may differ.
 struct AttendRow {
   const std::byte* bytes;
   RowFormat format;
 };
 
-/// How inputs enter products: as they are, or rounded to bf16 first. Sums are f32 either way.
+/// How inputs enter products: as they are, or rounded to bf16 first (to InputGroups for block types
+/// where a set has linear_blocks). Sums are f32 either way.
 enum class Products { f32, bf16 };
 
 /// What a set multiplies rows of the cache by: f32 numbers, bf16 dots, dots of bytes (two for a
@@ -235,6 +259,10 @@ struct Kernels {
   void (*add)(float* y, const float* x, int n);
   /// y = x rounded to bf16, to the nearest and to even. Every set gives the same bits.
   void (*round_bf16)(const float* x, size_t n, uint16_t* y);
+  /// Both or neither: where they are null, bf16 products of block types are those of linear_bf16.
+  void (*linear_blocks)(const LinearBlocksArgs&) = nullptr;
+  /// y[0, n / 32) = x[0, n)
+  void (*group_inputs)(const float* x, size_t n, InputGroup* y) = nullptr;
 };
 
 /// Plain loops that read like the equations: what every other set is tested against.

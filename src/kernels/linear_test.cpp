@@ -34,7 +34,7 @@ class Workspace {
   std::vector<Line> lines_ = std::vector<Line>(kWorkspaceFloats / 16);
 };
 
-// Both ops over the same inputs, called alike.
+// The ops over the same inputs, called alike.
 struct Inputs {
   GuardedBytes x, x_bf16;
   size_t stride;
@@ -51,12 +51,23 @@ Inputs random_inputs(Rng& rng, int n_tokens, int n_cols, bool bf16_values) {
   return in;
 }
 
+/// With bf16: as Exec calls the set, the groups of linear_blocks made of the bf16 inputs.
 void call(const Kernels& set, bool bf16, const Weight& w, int begin, int end, const Inputs& in,
           int first_token, int n_tokens, float* y, float* workspace) {
   const size_t offset = static_cast<size_t>(first_token) * in.stride;
   const auto y_stride = static_cast<size_t>(w.n_rows);
   y += static_cast<size_t>(first_token) * y_stride;
-  if (bf16) {
+  if (bf16 && set.linear_blocks != nullptr && dtype_is_block(w.type)) {
+    const size_t n_groups = in.stride / InputGroup::kSize, n = static_cast<size_t>(n_tokens);
+    std::vector<float> x(n * in.stride);
+    for (size_t i = 0; i < x.size(); ++i) {
+      x[i] = f32_from_bf16(in.x_bf16.as<uint16_t>()[offset + i]);
+    }
+    GuardedBytes groups(n * n_groups * sizeof(InputGroup));
+    set.group_inputs(x.data(), x.size(), groups.as<InputGroup>());
+    set.linear_blocks(
+        {&w, begin, end, groups.as<InputGroup>(), n_groups, n_tokens, y, y_stride, workspace});
+  } else if (bf16) {
     set.linear_bf16({&w, begin, end, in.x_bf16.as<uint16_t>() + offset, in.stride, n_tokens, y,
                      y_stride, workspace});
   } else {
@@ -307,13 +318,76 @@ TEST(Linear, DecodesEveryValueOfABlock) {
           call(*set, bf16, owned.weight, 0, kRows, in, t, 1, single.data(), workspace.get());
         }
         for (int r = 0; r < kRows; ++r) {
+          float largest = 0;
+          for (int c = 0; c < n_cols; ++c) {
+            largest = std::max(largest, std::abs(owned.weight.at(r, c)));
+          }
           for (int c = 0; c < n_cols; ++c) {
             const auto at = static_cast<size_t>(c * kRows + r);
-            ASSERT_EQ(many[at], owned.weight.at(r, c))
-                << set->name << " " << set->description << " bf16 " << bf16 << " "
-                << dtype_name(type) << " row " << r << " column " << c;
+            if (bf16 && set->linear_blocks != nullptr) {  // 1 is 32767 times a rounded scale
+              ASSERT_NEAR(many[at], owned.weight.at(r, c), 1e-6f * largest);
+            } else {
+              ASSERT_EQ(many[at], owned.weight.at(r, c))
+                  << set->name << " " << set->description << " bf16 " << bf16 << " "
+                  << dtype_name(type) << " row " << r << " column " << c;
+            }
             ASSERT_EQ(single[at], many[at]);
           }
+        }
+      }
+    }
+  }
+}
+
+InputGroup plain_group(const float* x) {
+  InputGroup group{};
+  float most = 0;
+  for (int i = 0; i < InputGroup::kSize; ++i) {
+    if (!std::isfinite(x[i])) most = std::numeric_limits<float>::quiet_NaN();
+    if (!std::isnan(most)) most = std::max(most, std::abs(x[i]));
+  }
+  if (std::isnan(most)) {
+    group.scale = group.sum = most;
+  } else if (most >= 0x1p-100f) {
+    int sum = 0;
+    for (int i = 0; i < InputGroup::kSize; ++i) {
+      group.values[i] = static_cast<int16_t>(std::nearbyint(x[i] * (32767 / most)));
+      sum += group.values[i];
+    }
+    group.scale = most / 32767;
+    group.sum = group.scale * static_cast<float>(sum);
+  }
+  return group;
+}
+
+TEST(Linear, GroupsOfInputs) {
+  constexpr size_t kSize = InputGroup::kSize, kGroups = 3;
+  const float infinity = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  Rng rng(37);
+  for (const Kernels* set : test_sets()) {
+    ASSERT_EQ(set->linear_blocks == nullptr, set->group_inputs == nullptr);
+    if (set->group_inputs == nullptr) continue;
+    for (int exponent = -149; exponent <= 127; ++exponent) {
+      GuardedBytes x = random_floats(rng, kGroups * kSize);
+      float* const values = x.as<float>();
+      for (size_t i = 0; i < kGroups * kSize; ++i) values[i] = std::ldexp(values[i], exponent);
+      for (size_t i = 0; i < kSize; ++i) values[kSize + i] = i % 2 == 0 ? 0.0f : -0.0f;
+      const size_t at = static_cast<size_t>(exponent + 149) % kSize;
+      if (exponent % 4 == 0) values[2 * kSize + at] = infinity;
+      if (exponent % 4 == 1) values[2 * kSize + at] = nan;
+      GuardedBytes got(kGroups * sizeof(InputGroup));
+      set->group_inputs(values, kGroups * kSize, got.as<InputGroup>());
+      for (size_t g = 0; g < kGroups; ++g) {
+        SCOPED_TRACE(fmt::format("2^{} group {}", exponent, g));
+        const InputGroup want = plain_group(values + g * kSize);
+        const InputGroup& group = got.as<InputGroup>()[g];
+        ASSERT_EQ(std::memcmp(group.values, want.values, sizeof want.values), 0);
+        ASSERT_EQ(std::isnan(group.scale), std::isnan(want.scale));
+        ASSERT_EQ(std::isnan(group.sum), std::isnan(want.sum));
+        if (!std::isnan(want.scale)) {
+          ASSERT_EQ(group.scale, want.scale);
+          ASSERT_EQ(group.sum, want.sum);
         }
       }
     }

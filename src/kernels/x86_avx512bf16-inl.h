@@ -7,8 +7,9 @@
 #include "kernels/kernels.h"
 #include "kernels/x86_avx512-inl.h"
 
-#define VARVE_TARGET \
-  __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16,avx512vbmi,avx512vbmi2")))
+// Every processor with AVX512-BF16 has VNNI.
+#define VARVE_FEATURES "avx512f,avx512bw,avx512vl,avx512bf16,avx512vnni,avx512vbmi,avx512vbmi2"
+#define VARVE_TARGET __attribute__((target(VARVE_FEATURES)))
 #define VARVE_INLINE VARVE_TARGET inline __attribute__((always_inline))
 
 namespace varve {

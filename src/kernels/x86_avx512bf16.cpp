@@ -9,8 +9,8 @@
 
 #include "kernels/x86_avx512bf16-inl.h"
 #include "kernels/x86_avx512bf16_attend.h"
-#include "kernels/x86_avx512bf16_blocks.h"
 #include "kernels/x86_avx512bf16_gemv.h"
+#include "kernels/x86_avx512vnni_blocks.h"
 
 namespace varve {
 namespace {
@@ -232,11 +232,7 @@ void prefetch_scales(const Weight& w, int begin, int end) {
 void linear_bf16(const LinearBf16Args& a) {
   static const Kernels& simd = *simd_kernels().front();
   const Weight& w = *a.weight;
-  if (dtype_is_block(w.type)) {
-    linear_blocks_avx512bf16(a);
-    return;
-  }
-  if (!fits(w)) {
+  if (dtype_is_block(w.type) || !fits(w)) {
     simd.linear_bf16(a);
     return;
   }
@@ -272,12 +268,15 @@ const Kernels* avx512bf16_kernels() {
     const bool supported =
         __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bf16") &&
-        __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
+        __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi") &&
+        __builtin_cpu_supports("avx512vbmi2");
     if (!supported || simd_kernels().empty()) return nullptr;
     static Kernels set = *simd_kernels().front();
     set.name = "avx512bf16";
     set.description = "AVX3 with AVX512-BF16 dot products";
     set.linear_bf16 = linear_bf16;
+    set.linear_blocks = linear_blocks_avx512vnni;
+    set.group_inputs = group_inputs_avx512vnni;
     set.attend = attend_avx512bf16;
     set.attend_kv = attend_kv_avx512bf16;
     set.row_dots = row_dots_avx512bf16;

@@ -15,7 +15,8 @@ namespace varve {
 /// Weights of e4m3 and e2m1 times their scale are normal bf16 numbers here, so that nothing of them
 /// is lost; rows whose scales would carry them out of that range, and weights that are no bf16
 /// numbers (f32, f16, scales that are no powers of two or do not come in whole steps of 32
-/// columns), are left to "simd". Block types have an order of their own (x86_avx512bf16_blocks.h).
+/// columns), are left to "simd". Of block types, linear_blocks is this set's own
+/// (x86_avx512vnni_blocks.h).
 const Kernels* avx512bf16_kernels();
 
 }  // namespace varve

@@ -115,8 +115,8 @@ static_assert(2 * kMaxHeadDim / kGroupValues * kTile + kMaxHeadDim / kGroupValue
               kMaxHeadDim * kTile / 2);
 
 template <class Put>
-VARVE_KV_INLINE void fill_tile(const Side& side, const Rows& rows, size_t dim, size_t padded,
-                               Put put) {
+VARVE_INLINE void fill_tile(const Side& side, const Rows& rows, size_t dim, size_t padded,
+                            Put put) {
   for (size_t k0 = 0; k0 < round_up(rows.hi, 2 * kLanes); k0 += kLanes) {
     for (size_t d = 0; d < padded; d += kStep) {
       __m512i r[kLanes];
@@ -130,7 +130,7 @@ VARVE_KV_INLINE void fill_tile(const Side& side, const Rows& rows, size_t dim, s
   }
 }
 
-VARVE_KV_INLINE void prefetch_tile(const Rows& rows, size_t row_bytes) {
+VARVE_INLINE void prefetch_tile(const Rows& rows, size_t row_bytes) {
   if (rows.next == nullptr) return;
   for (size_t i = 0; i < kTile * row_bytes; i += 64) {
     _mm_prefetch(reinterpret_cast<const char*>(rows.next) + i, _MM_HINT_T0);
@@ -138,8 +138,8 @@ VARVE_KV_INLINE void prefetch_tile(const Rows& rows, size_t row_bytes) {
 }
 
 /// Scores of heads [h0, h0 + n) of the chunk.
-VARVE_KV_TARGET void score_rows(const AttendKvArgs& a, const Workspace& w, const Rows& keys,
-                                size_t h0, size_t n) {
+VARVE_TARGET void score_rows(const AttendKvArgs& a, const Workspace& w, const Rows& keys, size_t h0,
+                             size_t n) {
   if (w.k.tiles) {
     const TileReader& reader = *w.k.tiles;
     const WholeScore* const score = whole_scores(reader.format);
@@ -154,7 +154,7 @@ VARVE_KV_TARGET void score_rows(const AttendKvArgs& a, const Workspace& w, const
   }
   fill_tile(w.k, keys, static_cast<size_t>(a.head_dim), w.padded,
             [&](size_t d, size_t k0, __m512i(&r)[kLanes])
-                VARVE_KV_TARGET { put_keys(w.tile, d, k0, r); });
+                VARVE_TARGET { put_keys(w.tile, d, k0, r); });
   const ScoreFunction* const score = keys.hi > kTile / 2 ? kScoreHeads<4> : kScoreHeads<2>;
   for (size_t h = 0; h < n; h += kHeads) {
     score[std::min(kHeads, n - h) - 1](w.q + (h0 + h) * w.padded / 2, w.padded / 2, w.tile.keys,
@@ -164,8 +164,8 @@ VARVE_KV_TARGET void score_rows(const AttendKvArgs& a, const Workspace& w, const
 
 /// Adds the tile's values to those of heads [h0, h0 + n) of the chunk; head h sees the rows up to
 /// ends[h], not included.
-VARVE_KV_TARGET void add_values(const AttendKvArgs& a, const Workspace& w, const Rows& values,
-                                size_t h0, size_t n, const float* shrink, const size_t* ends) {
+VARVE_TARGET void add_values(const AttendKvArgs& a, const Workspace& w, const Rows& values,
+                             size_t h0, size_t n, const float* shrink, const size_t* ends) {
   if (w.v.tiles) {
     const TileReader& reader = *w.v.tiles;
     const WholeValue* const value = whole_values(reader.format);
@@ -191,7 +191,7 @@ VARVE_KV_TARGET void add_values(const AttendKvArgs& a, const Workspace& w, const
   }
   fill_tile(w.v, values, static_cast<size_t>(a.head_dim), w.padded,
             [&](size_t d, size_t k0, __m512i(&r)[kLanes])
-                VARVE_KV_TARGET { put_values(w.tile, d, k0, r); });
+                VARVE_TARGET { put_values(w.tile, d, k0, r); });
   for (size_t b = 0; b < w.n_blocks; ++b) {
     const bool whole = (b + 1) * kBlockDims <= w.padded;
     const ValueFunction* const value = whole ? kValueHeads<4> : kValueHeads<2>;
@@ -204,8 +204,8 @@ VARVE_KV_TARGET void add_values(const AttendKvArgs& a, const Workspace& w, const
 }
 
 // Heads [first, first + n) of the call, query by query.
-VARVE_KV_TARGET void attend_kv_chunk(const AttendKvArgs& a, size_t first, size_t n,
-                                     const Workspace& w) {
+VARVE_TARGET void attend_kv_chunk(const AttendKvArgs& a, size_t first, size_t n,
+                                  const Workspace& w) {
   const auto dim = static_cast<size_t>(a.head_dim);
   const auto group = static_cast<size_t>(a.n_heads);
   alignas(64) float max[kChunkHeads], shrink[kChunkHeads], sum[kChunkHeads][kLanes];
@@ -276,10 +276,8 @@ VARVE_KV_TARGET void attend_kv_chunk(const AttendKvArgs& a, size_t first, size_t
 
 // f32: this file's arithmetic does not fit rows of the format.
 RowDots dots_of(RowFormat format) {
-  static const bool vnni = __builtin_cpu_supports("avx512vnni");
-  if (format == RowFormat::bf16) return RowDots::bf16;
-  if (vnni && format == RowFormat::fp8) return RowDots::bf16;
-  return vnni && group_format(format) != nullptr ? RowDots::int8 : RowDots::f32;
+  if (format == RowFormat::bf16 || format == RowFormat::fp8) return RowDots::bf16;
+  return group_format(format) != nullptr ? RowDots::int8 : RowDots::f32;
 }
 
 }  // namespace

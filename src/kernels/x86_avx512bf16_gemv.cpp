@@ -254,14 +254,13 @@ VARVE_INLINE void gemv_e2m1_rows(const Weight& w, int r, const uint16_t* x, Ahea
     rows[i] = reinterpret_cast<const uint8_t*>(w.row(r + i));
     scales[i] = scales_of(w, r + i).row;
   }
-  const auto block =
-      [&](size_t b, __m512i value) __attribute__((
-          always_inline, target("avx512f,avx512bw,avx512vl,avx512bf16,avx512vbmi,avx512vbmi2"))) {
-        for (int i = 0; i < R; ++i) {
-          const E2m1::State state{kE2m1Tables.of_scale[scales[i][b]]};
-          sum[i] = dot(sum[i], E2m1::at(rows[i] + b * E2m1::kStepBytes, state), value);
-        }
-      };
+  const auto block = [&](size_t b,
+                         __m512i value) __attribute__((always_inline, target(VARVE_FEATURES))) {
+    for (int i = 0; i < R; ++i) {
+      const E2m1::State state{kE2m1Tables.of_scale[scales[i][b]]};
+      sum[i] = dot(sum[i], E2m1::at(rows[i] + b * E2m1::kStepBytes, state), value);
+    }
+  };
   size_t b = 0;
   for (; b + 4 <= n_blocks; b += 4) {
     ahead.fetch<R>();

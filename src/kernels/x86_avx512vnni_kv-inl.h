@@ -9,12 +9,6 @@
 #include "kernels/x86_avx512bf16_attend-inl.h"
 #include "tensor/kv_tile.h"
 
-#define VARVE_KV_TARGET                                                     \
-  __attribute__((                                                           \
-      target("avx512f,avx512bw,avx512vl,avx512bf16,avx512vbmi,avx512vbmi2," \
-             "avx512vnni")))
-#define VARVE_KV_INLINE VARVE_KV_TARGET inline __attribute__((always_inline))
-
 namespace varve {
 
 // The largest whole number whose high byte is at most 127.
@@ -27,12 +21,12 @@ inline constexpr size_t kRowTiles = kTile / kKvTileRows;
 struct BytePairs {
   __m128i high, low;
 };
-VARVE_KV_INLINE BytePairs byte_pairs(__m512i whole) {
+VARVE_INLINE BytePairs byte_pairs(__m512i whole) {
   const __m512i up = _mm512_add_epi32(whole, _mm512_set1_epi32(128));
   return {_mm512_cvtepi32_epi8(_mm512_srai_epi32(up, 8)), _mm512_cvtepi32_epi8(whole)};
 }
 
-VARVE_KV_INLINE __m512i whole_sum(__m512i high, __m512i low) {
+VARVE_INLINE __m512i whole_sum(__m512i high, __m512i low) {
   return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
 }
 
@@ -50,7 +44,7 @@ struct TileReader {
 
 /// Levels of 64 nibbles.
 template <bool kTable>
-VARVE_KV_INLINE __m512i levels_of(__m512i nibbles) {
+VARVE_INLINE __m512i levels_of(__m512i nibbles) {
   if constexpr (!kTable) return nibbles;
   const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kE2m1Levels.data()));
   return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), nibbles);
@@ -62,8 +56,8 @@ struct Quads {
 /// The levels of two quads (of dimensions, or of rows): bytes from two vectors; nibbles of one,
 /// with a fifth bit from two words where there is one.
 template <int kBits, bool kTable>
-VARVE_KV_INLINE Quads load_quads(const std::byte* codes, size_t second_at, const std::byte* fifth,
-                                 size_t second_fifth_at) {
+VARVE_INLINE Quads load_quads(const std::byte* codes, size_t second_at, const std::byte* fifth,
+                              size_t second_fifth_at) {
   if constexpr (kBits == 8) {
     return {_mm512_loadu_si512(codes), _mm512_loadu_si512(codes + second_at)};
   }
@@ -83,8 +77,8 @@ VARVE_KV_INLINE Quads load_quads(const std::byte* codes, size_t second_at, const
 }
 
 /// Scales (or minima) of one group of a tile of rows, zero for rows that are not in `some`.
-VARVE_KV_INLINE __m512 load_scales(const TileReader& reader, const std::byte* tile, size_t g,
-                                   bool minima, __mmask16 some) {
+VARVE_INLINE __m512 load_scales(const TileReader& reader, const std::byte* tile, size_t g,
+                                bool minima, __mmask16 some) {
   const GroupFormat& format = reader.format;
   if (!minima && format.power_scale) {
     const __m128i bytes = _mm_loadu_si128(
@@ -109,9 +103,9 @@ struct WholeQueries {
 };
 
 /// q [dim] of head h.
-VARVE_KV_TARGET inline void put_query(const float* q, size_t dim, size_t padded, size_t h,
-                                      const WholeQueries& to) {
-  const auto part = [&](size_t d) VARVE_KV_TARGET {
+VARVE_TARGET inline void put_query(const float* q, size_t dim, size_t padded, size_t h,
+                                   const WholeQueries& to) {
+  const auto part = [&](size_t d) VARVE_TARGET {
     const size_t n = d < dim ? std::min(dim - d, kLanes) : 0;
     return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), q + std::min(d, dim));
   };
@@ -136,9 +130,9 @@ VARVE_KV_TARGET inline void put_query(const float* q, size_t dim, size_t padded,
 
 /// scores[h][r] = scale * (q_h . key_r) of a tile of rows, heads kTile scores apart.
 template <size_t H, int kBits, bool kTable>
-VARVE_KV_TARGET inline void score_tile(const TileReader& reader, const std::byte* tile,
-                                       const WholeQueries& q, size_t first_head, float scale,
-                                       float* scores) {
+VARVE_TARGET inline void score_tile(const TileReader& reader, const std::byte* tile,
+                                    const WholeQueries& q, size_t first_head, float scale,
+                                    float* scores) {
   constexpr size_t kGroupQuads = kGroupValues / 4;
   const size_t n_quads = reader.at.padded_dim / 4;
   const std::byte* const fifth = tile + reader.at.high_at;
@@ -198,8 +192,8 @@ struct TileScales {
   float* largest;  // [n_groups]
 };
 
-VARVE_KV_TARGET inline void put_scales(const TileReader& reader, const std::byte* run, size_t n,
-                                       const TileScales& to) {
+VARVE_TARGET inline void put_scales(const TileReader& reader, const std::byte* run, size_t n,
+                                    const TileScales& to) {
   for (size_t g = 0; g < reader.at.n_groups; ++g) {
     __m512 scales[kRowTiles];
     __m512 most = _mm512_setzero_ps();
@@ -227,9 +221,8 @@ VARVE_KV_TARGET inline void put_scales(const TileReader& reader, const std::byte
 /// p [kTile], 0 for rows that the head does not see, as the weights of head h of a pass over n
 /// rows. `of_tile` is of the rows up to the last that it sees: what it sees alone decides what it
 /// gets.
-VARVE_KV_TARGET inline void put_weights(const TileReader& reader, const float* p, size_t n,
-                                        const TileScales& of_tile, size_t h,
-                                        const WholeWeights& to) {
+VARVE_TARGET inline void put_weights(const TileReader& reader, const float* p, size_t n,
+                                     const TileScales& of_tile, size_t h, const WholeWeights& to) {
   const size_t n_row_tiles = (n + kLanes - 1) / kLanes;
   __m512 weights[kRowTiles];
   __m512 most = _mm512_setzero_ps();
@@ -264,9 +257,9 @@ VARVE_KV_TARGET inline void put_weights(const TileReader& reader, const float* p
 /// out[h][d] = shrink_h * it + sum over the rows of a tile of weight_h[k] * value_k[d], for the
 /// kGroupValues dimensions of group g. Heads lie kBlockDims floats apart.
 template <size_t H, int kBits, bool kTable>
-VARVE_KV_TARGET inline void value_group(const TileReader& reader, const std::byte* run, size_t n,
-                                        const WholeWeights& weights, const float* shrink, size_t g,
-                                        float* out) {
+VARVE_TARGET inline void value_group(const TileReader& reader, const std::byte* run, size_t n,
+                                     const WholeWeights& weights, const float* shrink, size_t g,
+                                     float* out) {
   constexpr size_t kVectorsOfGroup = kGroupValues / kLanes;
   const size_t padded = reader.at.padded_dim;
   __m512i high[H][kVectorsOfGroup], low[H][kVectorsOfGroup];
@@ -285,7 +278,7 @@ VARVE_KV_TARGET inline void value_group(const TileReader& reader, const std::byt
       const Quads values = load_quads<kBits, kTable>(codes, padded * 4, fifth, padded / kLanes * 8);
       for (size_t h = 0; h < H; ++h) {
         const size_t at = (h * reader.at.n_groups + g) * kTile / 4 + quad;
-        const auto add = [&](__m512i sum, __m512i rows, const int32_t* bytes) VARVE_KV_TARGET {
+        const auto add = [&](__m512i sum, __m512i rows, const int32_t* bytes) VARVE_TARGET {
           return _mm512_dpbusd_epi32(sum, rows, _mm512_set1_epi32(*bytes));
         };
         high[h][v] = add(high[h][v], values.first, weights.high + at);

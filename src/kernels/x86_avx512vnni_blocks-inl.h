@@ -1,18 +1,15 @@
-// GGUF's block types (tensor/blocks.h) as the AVX512-BF16 products read them: by strips.
+// GGUF's block types (tensor/blocks.h) as the VNNI products read them: by strips.
 //
 // A shift brings the codes of two neighbouring columns to the bottom of a lane's two words, and a
-// look-up makes bf16 numbers of them. Codes are whole numbers of 8 bits at most, so nothing of them
-// is lost.
+// look-up makes whole numbers of 16 bits of them.
 #pragma once
-
-#include <bit>
 
 #include "kernels/x86_avx512bf16_strip-inl.h"
 #include "tensor/blocks.h"
 
 namespace varve {
 
-inline constexpr size_t kGroupCols = 32;  // columns whose input sum a minimum multiplies
+inline constexpr size_t kGroupCols = InputGroup::kSize;
 inline constexpr size_t kGroupPairs = kGroupCols / 2;
 
 /// The low halves of the lanes, which are f16, as f32.
@@ -40,18 +37,17 @@ VARVE_INLINE __m512i merge(__m512i a, __m512i b, int mask) {
 
 // ---- look-ups
 
-/// bf16 numbers by code; short tables are repeated, so that bits above the code do no harm.
+/// Numbers by code; short tables are repeated, so that bits above the code do no harm.
 template <size_t kSize>
 struct Table {
-  alignas(64) uint16_t of_code[kSize];
+  alignas(64) int16_t of_code[kSize];
 };
 
 template <size_t kSize, class Value>
 constexpr Table<kSize> make_table(Value value) {
   Table<kSize> table{};
   for (size_t i = 0; i < kSize; ++i) {
-    const auto bits = std::bit_cast<uint32_t>(static_cast<float>(value(static_cast<int>(i))));
-    table.of_code[i] = static_cast<uint16_t>(bits >> 16);
+    table.of_code[i] = static_cast<int16_t>(value(static_cast<int>(i)));
   }
   return table;
 }
@@ -181,24 +177,13 @@ struct Q8Lanes {
     __m512i codes;
     template <int k>
     VARVE_INLINE void load(const __m512i* strip, size_t at, int) {
-      codes = bytes_at<2>(strip, at + 2 + 4 * k);
+      codes = neighbours(bytes_at<2>(strip, at + 2 + 4 * k));
     }
   };
-  /// The lowest byte, signed, as f32: the last bits of 2^23 + 128 + code, less 2^23 + 128.
-  static VARVE_INLINE __m512i value(__m512i v) {
-    const __m512i biased = _mm512_ternarylogic_epi32(
-        v, _mm512_set1_epi32(255), _mm512_set1_epi32(0x4B000080), 0x6A);  // (v & 255) ^ ...
-    return _mm512_castps_si512(
-        _mm512_sub_ps(_mm512_castsi512_ps(biased), _mm512_set1_ps(0x1p23f + 128)));
-  }
+  /// Either byte of each word, with its sign.
   template <int k, int i>
   static VARVE_INLINE __m512i pair(const Bytes& bytes) {
-    // The upper halves of both, which is all that such numbers have.
-    const __m512i upper =
-        _mm512_set_epi16(63, 31, 61, 29, 59, 27, 57, 25, 55, 23, 53, 21, 51, 19, 49, 17, 47, 15, 45,
-                         13, 43, 11, 41, 9, 39, 7, 37, 5, 35, 3, 33, 1);
-    return _mm512_permutex2var_epi16(value(shifted<16 * i>(bytes.codes)), upper,
-                                     value(shifted<16 * i + 8>(bytes.codes)));
+    return _mm512_srai_epi16(i == 0 ? _mm512_slli_epi16(bytes.codes, 8) : bytes.codes, 8);
   }
 };
 
@@ -293,7 +278,7 @@ struct Q6KLanes {
 
 // ---- inputs
 
-VARVE_INLINE __m512i broadcast_pair(const uint16_t* x) {
+VARVE_INLINE __m512i broadcast_pair(const int16_t* x) {
   int both;
   std::memcpy(&both, x, sizeof both);
   return _mm512_set1_epi32(both);
@@ -305,17 +290,14 @@ constexpr size_t column_of(size_t k, size_t p) {
   return kHalves ? 4 * k + 16 * (p / 2) + 2 * (p % 2) : 4 * k + 2 * p;
 }
 
-/// sums[0, n_groups rounded up to 4) = the sums of x's groups: 16 lanes of pairs each, folded.
-VARVE_INLINE void sum_groups(const uint16_t* x, size_t n_groups, float* sums) {
-  const __m512i ones = _mm512_set1_epi32(0x3F803F80);
-  for (size_t g = 0; g < n_groups; g += 4) {
-    __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
-                     _mm512_setzero_ps()};
-    for (size_t i = 0; i < 4 && g + i < n_groups; ++i) {
-      sum[i] = dot(sum[i], ones, _mm512_loadu_si512(x + (g + i) * kGroupCols));
-    }
-    _mm_storeu_ps(sums + g, fold(sum[0], sum[1], sum[2], sum[3]));
-  }
+/// sum += products of 16 lanes of pairs.
+VARVE_INLINE __m512i dot_whole(__m512i sum, __m512i w, __m512i x) {
+  return _mm512_dpwssd_epi32(sum, w, x);
+}
+
+/// sum + dots * (scale of the weights * scale of the inputs)
+VARVE_INLINE __m512 add_scaled(__m512 sum, __m512i dots, __m512 scales, __m512 scale) {
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), _mm512_mul_ps(scales, scale), sum);
 }
 
 /// Bytes of so many columns of a row.

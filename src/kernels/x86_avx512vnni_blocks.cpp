@@ -1,9 +1,11 @@
-#include "kernels/x86_avx512bf16_blocks.h"
+#include "kernels/x86_avx512vnni_blocks.h"
+
+#include <limits>
 
 #if defined(__x86_64__) && defined(__GNUC__)
-#include "kernels/x86_avx512bf16_blocks-inl.h"
+#include "kernels/x86_avx512vnni_blocks-inl.h"
 
-// Codes are unpacked to a panel of bf16 pairs, which meets tiles of tokens.
+// Codes are unpacked to a panel of pairs, which meets tiles of tokens.
 
 namespace varve {
 namespace {
@@ -24,7 +26,6 @@ struct Panel {
 
 struct Workspace {
   Panel panel;
-  float x_sums[kBlockTokens][kPanelGroups];
   __m512i strip[strip_vectors(bytes_of<Q8Lanes>(kPanelCols))];  // the longest
 };
 static_assert(sizeof(Workspace) + 64 <= kWorkspaceFloats * sizeof(float));
@@ -81,15 +82,14 @@ struct TileOf {
 };
 
 /// y[t, r] = (`first`) or += n_groups groups of the panel times T tokens' inputs, which lie
-/// x_stride apart; x_sums are theirs.
+/// x_stride apart.
 template <class Codec, int V, int T>
-VARVE_TARGET void tile(const Panel& panel, size_t n_groups, const uint16_t* x, size_t x_stride,
-                       const float (*x_sums)[kPanelGroups], bool first, int n_rows, float* y,
-                       size_t y_stride) {
+VARVE_TARGET void tile(const Panel& panel, size_t n_groups, const InputGroup* x, size_t x_stride,
+                       bool first, int n_rows, float* y, size_t y_stride) {
   constexpr size_t kSteps = Codec::kSteps / Codec::kScales, P = Codec::kPairs;
   __m512 sum[T][V];
   __mmask16 mask[V];
-  const uint16_t* xt[T];
+  const InputGroup* xt[T];
   for (int v = 0; v < V; ++v) mask[v] = lanes_of(n_rows - v * kLaneRows);
   for (int t = 0; t < T; ++t) {
     xt[t] = x + static_cast<size_t>(t) * x_stride;
@@ -101,9 +101,9 @@ VARVE_TARGET void tile(const Panel& panel, size_t n_groups, const uint16_t* x, s
   }
   for (size_t g = 0; g < n_groups; ++g) {
     for (size_t s = 0; s < Codec::kScales; ++s) {
-      __m512 dots[T][V];
+      __m512i dots[T][V];
       for (int t = 0; t < T; ++t) {
-        for (int v = 0; v < V; ++v) dots[t][v] = _mm512_setzero_ps();
+        for (int v = 0; v < V; ++v) dots[t][v] = _mm512_setzero_si512();
       }
       for (size_t k = s * kSteps; k < (s + 1) * kSteps; ++k) {
 #pragma GCC unroll 4
@@ -111,21 +111,21 @@ VARVE_TARGET void tile(const Panel& panel, size_t n_groups, const uint16_t* x, s
           __m512i w[V];
           for (int v = 0; v < V; ++v) w[v] = panel.pairs[v][g][k * P + p];
           for (int t = 0; t < T; ++t) {
-            const __m512i value =
-                broadcast_pair(xt[t] + g * kGroupCols + column_of<Codec::kHalves>(k, p));
-            for (int v = 0; v < V; ++v) dots[t][v] = dot(dots[t][v], w[v], value);
+            const __m512i value = broadcast_pair(xt[t][g].values + column_of<Codec::kHalves>(k, p));
+            for (int v = 0; v < V; ++v) dots[t][v] = dot_whole(dots[t][v], w[v], value);
           }
         }
       }
       for (int t = 0; t < T; ++t) {
+        const __m512 scale = _mm512_set1_ps(xt[t][g].scale);
         for (int v = 0; v < V; ++v) {
-          sum[t][v] = _mm512_fmadd_ps(dots[t][v], panel.scales[v][g][s], sum[t][v]);
+          sum[t][v] = add_scaled(sum[t][v], dots[t][v], panel.scales[v][g][s], scale);
         }
       }
     }
     if constexpr (Codec::kHasMinimum) {
       for (int t = 0; t < T; ++t) {
-        const __m512 of_inputs = _mm512_set1_ps(x_sums[t][g]);
+        const __m512 of_inputs = _mm512_set1_ps(xt[t][g].sum);
         for (int v = 0; v < V; ++v) {
           sum[t][v] = _mm512_fmadd_ps(panel.minima[v][g], of_inputs, sum[t][v]);
         }
@@ -140,9 +140,8 @@ VARVE_TARGET void tile(const Panel& panel, size_t n_groups, const uint16_t* x, s
   }
 }
 
-using TileFunction = void (*)(const Panel& panel, size_t n_groups, const uint16_t* x,
-                              size_t x_stride, const float (*x_sums)[kPanelGroups], bool first,
-                              int n_rows, float* y, size_t y_stride);
+using TileFunction = void (*)(const Panel& panel, size_t n_groups, const InputGroup* x,
+                              size_t x_stride, bool first, int n_rows, float* y, size_t y_stride);
 
 template <class Codec, int V>
 constexpr TileFunction kTiles[kTileTokens] = {tile<Codec, V, 1>, tile<Codec, V, 2>,
@@ -151,8 +150,9 @@ constexpr TileFunction kTiles[kTileTokens] = {tile<Codec, V, 1>, tile<Codec, V, 
 
 /// Columns [c, c + n) of the panel's rows times one block of tokens.
 template <class Codec>
-VARVE_TARGET void panel_times_tokens(const LinearBf16Args& a, int r, int n_rows, size_t c, size_t n,
-                                     const uint16_t* x, int t0, int n_tokens, Workspace& space) {
+VARVE_TARGET void panel_times_tokens(const LinearBlocksArgs& a, int r, int n_rows, size_t c,
+                                     size_t n, const InputGroup* x, int t0, int n_tokens,
+                                     Workspace& space) {
   for (int v = 0; v * kLaneRows < n_rows; ++v) {
     const int first = v * kLaneRows;
     unpack_panel<Codec>(*a.weight, r + first, std::min(kLaneRows, n_rows - first), c, n, v, space);
@@ -161,7 +161,7 @@ VARVE_TARGET void panel_times_tokens(const LinearBf16Args& a, int r, int n_rows,
   for (int t = 0; t < n_tokens; t += kTileTokens) {
     const int count = std::min(kTileTokens, n_tokens - t);
     tiles[count - 1](space.panel, n / kGroupCols, x + static_cast<size_t>(t) * a.x_stride,
-                     a.x_stride, space.x_sums + t, c == 0, n_rows,
+                     a.x_stride, c == 0, n_rows,
                      a.y + static_cast<size_t>(t0 + t) * a.y_stride + static_cast<size_t>(r),
                      a.y_stride);
   }
@@ -169,7 +169,7 @@ VARVE_TARGET void panel_times_tokens(const LinearBf16Args& a, int r, int n_rows,
 
 template <class Codec>
 struct Gemm {
-  VARVE_TARGET static void run(const LinearBf16Args& a) {
+  VARVE_TARGET static void run(const LinearBlocksArgs& a) {
     const Weight& w = *a.weight;
     const auto n_cols = static_cast<size_t>(w.n_cols);
     const size_t past_line = reinterpret_cast<uintptr_t>(a.workspace) % 64 / sizeof(float);
@@ -178,12 +178,7 @@ struct Gemm {
       const int n_tokens = std::min(kBlockTokens, a.n_tokens - t0);
       for (size_t c = 0; c < n_cols; c += kPanelCols) {
         const size_t n = std::min(kPanelCols, n_cols - c);
-        const uint16_t* const x = a.x + static_cast<size_t>(t0) * a.x_stride + c;
-        if constexpr (Codec::kHasMinimum) {
-          for (int t = 0; t < n_tokens; ++t) {
-            sum_groups(x + static_cast<size_t>(t) * a.x_stride, n / kGroupCols, space.x_sums[t]);
-          }
-        }
+        const InputGroup* const x = a.x + static_cast<size_t>(t0) * a.x_stride + c / kGroupCols;
         for (int r = a.row_begin; r < a.row_end; r += kPanelRows) {
           panel_times_tokens<Codec>(a, r, std::min(kPanelRows, a.row_end - r), c, n, x, t0,
                                     n_tokens, space);
@@ -195,9 +190,34 @@ struct Gemm {
 
 }  // namespace
 
-void linear_blocks_avx512bf16(const LinearBf16Args& a) {
+VARVE_TARGET void group_inputs_avx512vnni(const float* x, size_t n, InputGroup* y) {
+  constexpr float kMost = 32767, kLeast = 0x1p-100f;
+  const __m512 zero = _mm512_setzero_ps();
+  for (size_t i = 0; i < n; i += kGroupCols, ++y) {
+    const __m512 low = _mm512_loadu_ps(x + i), high = _mm512_loadu_ps(x + i + 16);
+    const float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
+    // 0 * x is NaN for just those that are no finite number.
+    const bool finite =
+        _mm512_cmp_ps_mask(_mm512_mul_ps(low, zero), _mm512_mul_ps(high, zero), _CMP_UNORD_Q) == 0;
+    const bool counts = finite && most >= kLeast;
+    const __m512 per_scale = _mm512_set1_ps(counts ? kMost / most : 0);
+    const auto whole = [&](__m512 v) VARVE_TARGET {
+      return counts ? _mm512_cvtps_epi32(_mm512_mul_ps(v, per_scale)) : _mm512_setzero_si512();
+    };
+    const __m512i a = whole(low), b = whole(high);
+    const auto store = [](__m512i v, int16_t* to) VARVE_TARGET {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtsepi32_epi16(v));
+    };
+    store(a, y->values);
+    store(b, y->values + 16);
+    y->scale = !finite ? std::numeric_limits<float>::quiet_NaN() : counts ? most / kMost : 0;
+    y->sum = y->scale * static_cast<float>(_mm512_reduce_add_epi32(_mm512_add_epi32(a, b)));
+  }
+}
+
+void linear_blocks_avx512vnni(const LinearBlocksArgs& a) {
   if (a.n_tokens == 1) {
-    gemv_blocks_avx512bf16(a);
+    gemv_blocks_avx512vnni(a);
   } else {
     with_lanes<Gemm>(a.weight->type, a);
   }

@@ -1,7 +1,7 @@
-#include "kernels/x86_avx512bf16_blocks.h"
+#include "kernels/x86_avx512vnni_blocks.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
-#include "kernels/x86_avx512bf16_blocks-inl.h"
+#include "kernels/x86_avx512vnni_blocks-inl.h"
 
 namespace varve {
 namespace {
@@ -24,17 +24,18 @@ constexpr int kBlocksAtOnce = Codec::kGroups == 1 ? 4 : 1;
 template <class Codec>
 constexpr int kUnitsAtOnce = Codec::kGroups == 1 ? 1 : 8 / Codec::kUnitGroups;
 
-/// dots[group] += pair i of each of N units; x points at the inputs of the first group.
+/// dots[group] += pair i of each of N units; x is the first group.
 template <class Codec, int N, int k, int i>
-VARVE_INLINE void dot_pairs(const typename Codec::Bytes* bytes, const uint16_t* x, __m512* dots) {
+VARVE_INLINE void dot_pairs(const typename Codec::Bytes* bytes, const InputGroup* x,
+                            __m512i* dots) {
   constexpr int G = Codec::kUnitGroups, P = Codec::kPairs;
   if constexpr (i < G * P) {
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
       const int group = n * G + i / P;
-      dots[group] = dot(dots[group], Codec::template pair<k, i>(bytes[n]),
-                        broadcast_pair(x + static_cast<size_t>(group) * kGroupCols +
-                                       column_of<Codec::kHalves>(k, i % P)));
+      dots[group] =
+          dot_whole(dots[group], Codec::template pair<k, i>(bytes[n]),
+                    broadcast_pair(x[group].values + column_of<Codec::kHalves>(k, i % P)));
     }
     dot_pairs<Codec, N, k, i + 1>(bytes, x, dots);
   }
@@ -42,8 +43,8 @@ VARVE_INLINE void dot_pairs(const typename Codec::Bytes* bytes, const uint16_t* 
 
 /// Steps [k, end) of N units, units of B blocks each one after the other.
 template <class Codec, int B, int N, int k, int end>
-VARVE_INLINE void dot_steps(const __m512i* strip, size_t at, int unit, const uint16_t* x,
-                            Ahead& ahead, __m512* dots) {
+VARVE_INLINE void dot_steps(const __m512i* strip, size_t at, int unit, const InputGroup* x,
+                            Ahead& ahead, __m512i* dots) {
   if constexpr (k < end) {
     constexpr int U = N / B;
     constexpr size_t kStepBytes = N * Codec::kBytes * kLaneRows * Codec::kUnitGroups /
@@ -62,16 +63,16 @@ VARVE_INLINE void dot_steps(const __m512i* strip, size_t at, int unit, const uin
 
 /// sum += B blocks at byte `at` of the strip times x.
 template <class Codec, int B>
-VARVE_INLINE __m512 dot_blocks(const __m512i* strip, size_t at, const uint16_t* x,
-                               const float* x_sums, Ahead& ahead, __m512 sum) {
+VARVE_INLINE __m512 dot_blocks(const __m512i* strip, size_t at, const InputGroup* x, Ahead& ahead,
+                               __m512 sum) {
   constexpr int kUnits = Codec::kGroups / Codec::kUnitGroups, U = kUnitsAtOnce<Codec>;
   constexpr int N = B * U, kGroupsAtOnce = N * Codec::kUnitGroups, S = Codec::kScales;
   static_assert(B == 1 || kUnits == 1);
   for (int unit = 0; unit < kUnits; unit += U) {
-    __m512 dots[S][kGroupsAtOnce];
+    __m512i dots[S][kGroupsAtOnce];
 #pragma GCC unroll 16
     for (int i = 0; i < S * kGroupsAtOnce; ++i)
-      dots[i / kGroupsAtOnce][i % kGroupsAtOnce] = _mm512_setzero_ps();
+      dots[i / kGroupsAtOnce][i % kGroupsAtOnce] = _mm512_setzero_si512();
     dot_steps<Codec, B, N, 0, Codec::kSteps / S>(strip, at, unit, x, ahead, dots[0]);
     if constexpr (S == 2) {
       dot_steps<Codec, B, N, Codec::kSteps / S, Codec::kSteps>(strip, at, unit, x, ahead,
@@ -84,31 +85,30 @@ VARVE_INLINE __m512 dot_blocks(const __m512i* strip, size_t at, const uint16_t* 
 #pragma GCC unroll 8
       for (int i = 0; i < kOfBlock; ++i) {
         const int group = unit * Codec::kUnitGroups + i;
+        const InputGroup& inputs = x[b * kOfBlock + i];
+        const __m512 scale = _mm512_set1_ps(inputs.scale);
 #pragma GCC unroll 2
         for (int s = 0; s < S; ++s) {
-          sum = _mm512_fmadd_ps(dots[s][b * kOfBlock + i], of_block.scales[group * S + s], sum);
+          sum = add_scaled(sum, dots[s][b * kOfBlock + i], of_block.scales[group * S + s], scale);
         }
         if constexpr (Codec::kHasMinimum) {
-          sum = _mm512_fmadd_ps(of_block.minima[group], _mm512_set1_ps(x_sums[b * kOfBlock + i]),
-                                sum);
+          sum = _mm512_fmadd_ps(of_block.minima[group], _mm512_set1_ps(inputs.sum), sum);
         }
       }
     }
-    x += kGroupsAtOnce * kGroupCols;
-    x_sums += kGroupsAtOnce;
+    x += kGroupsAtOnce;
   }
   return sum;
 }
 
 /// sum += blocks [b, n_blocks) of a strip times x, B at a time and then those that are left.
 template <class Codec, int B>
-VARVE_INLINE __m512 dot_strip(const __m512i* strip, size_t b, size_t n_blocks, const uint16_t* x,
-                              const float* x_sums, Ahead& ahead, __m512 sum) {
+VARVE_INLINE __m512 dot_strip(const __m512i* strip, size_t b, size_t n_blocks, const InputGroup* x,
+                              Ahead& ahead, __m512 sum) {
   for (; b + B <= n_blocks; b += B) {
-    sum = dot_blocks<Codec, B>(strip, b * Codec::kBytes, x + b * kGroupCols * Codec::kGroups,
-                               x_sums + b * Codec::kGroups, ahead, sum);
+    sum = dot_blocks<Codec, B>(strip, b * Codec::kBytes, x + b * Codec::kGroups, ahead, sum);
   }
-  if constexpr (B > 1) return dot_strip<Codec, B / 2>(strip, b, n_blocks, x, x_sums, ahead, sum);
+  if constexpr (B > 1) return dot_strip<Codec, B / 2>(strip, b, n_blocks, x, ahead, sum);
   return sum;
 }
 
@@ -116,11 +116,9 @@ constexpr size_t kMaxStrip = strip_vectors(bytes_of<Q8Lanes>(kChunkCols));  // t
 
 template <class Codec>
 struct Gemv {
-  VARVE_TARGET static void run(const LinearBf16Args& a) {
+  VARVE_TARGET static void run(const LinearBlocksArgs& a) {
     const Weight& w = *a.weight;
     const auto n_cols = static_cast<size_t>(w.n_cols);
-    float* const x_sums = a.workspace;
-    if constexpr (Codec::kHasMinimum) sum_groups(a.x, n_cols / kGroupCols, x_sums);
     const size_t n_chunks = (n_cols + kChunkCols - 1) / kChunkCols;
     alignas(64) __m512i strip[kMaxStrip];
     for (int r = a.row_begin; r < a.row_end; r += kLaneRows) {
@@ -134,17 +132,16 @@ struct Gemv {
         const size_t n = chunk_begin(n_cols, n_chunks, i + 1) - c;
         load_strip(rows, bytes_of<Codec>(c), bytes_of<Codec>(n), w.row_bytes, ahead, strip);
         sum = dot_strip<Codec, kBlocksAtOnce<Codec>>(strip, 0, n / (kGroupCols * Codec::kGroups),
-                                                     a.x + c, x_sums + c / kGroupCols, ahead, sum);
+                                                     a.x + c / kGroupCols, ahead, sum);
       }
       _mm512_mask_storeu_ps(a.y + r, lanes_of(n_rows), sum);
     }
   }
 };
-static_assert(kMaxColumns / kGroupCols + 4 <= kWorkspaceFloats);
 
 }  // namespace
 
-void gemv_blocks_avx512bf16(const LinearBf16Args& a) {
+void gemv_blocks_avx512vnni(const LinearBlocksArgs& a) {
   with_lanes<Gemv>(a.weight->type, a);
 }
 
