@@ -24,10 +24,10 @@ using testing_support::GoldenTensor;
 constexpr size_t kTokensOfPlainKernels = 96;
 
 // Of the mean absolute difference, nats a token. Where inputs are rounded to bf16 alone, as the
-// plain kernels do, it is about 0.017; the kernels with linear_blocks keep 16 bits of them.
+// plain kernels do, it is 0.017 to 0.028; the kernels with linear_blocks keep 16 bits of them.
 constexpr double kToleranceOfF32 = 1e-4;
 constexpr double kToleranceOfGroups = 0.01;
-constexpr double kToleranceOfBf16 = 0.02;
+constexpr double kToleranceOfBf16 = 0.04;
 
 class Smollm2 : public testing::Test {
  protected:
@@ -89,11 +89,21 @@ TEST_F(Smollm2, LikelihoodsOfAText) {
   const std::vector<float> want = golden_["ppl.nll"].floats;
   ASSERT_EQ(ids.size(), want.size() + 1);
   const Kernels* const fastest = available_kernels().back();
+  struct Numerics {
+    const char* text;
+    Products products;
+    RowFormat rows;
+  };
+  constexpr Numerics kNumerics[] = {{"f32 products", Products::f32, RowFormat::f32},
+                                    {"bf16 products", Products::bf16, RowFormat::f32},
+                                    {"bf16 products and rows", Products::bf16, RowFormat::bf16}};
   for (const Kernels* const kernels : {&ref_kernels(), fastest}) {
-    for (const Products products : {Products::f32, Products::bf16}) {
+    for (const Numerics& numerics : kNumerics) {
       const size_t n = kernels == fastest ? ids.size() : kTokensOfPlainKernels;
       const std::vector<double> mine = nlls(model, {ids.begin(), ids.begin() + static_cast<int>(n)},
-                                            {.kernels = kernels, .products = products});
+                                            {.kernels = kernels,
+                                             .products = numerics.products,
+                                             .formats = PoolFormats::all(numerics.rows)});
       double difference = 0;
       double drift = 0;  // signed: what a perplexity sees
       for (size_t i = 0; i < mine.size(); ++i) {
@@ -102,13 +112,12 @@ TEST_F(Smollm2, LikelihoodsOfAText) {
       }
       difference /= static_cast<double>(mine.size());
       drift /= static_cast<double>(mine.size());
-      const bool rounded = products == Products::bf16;
-      const double tolerance = !rounded                            ? kToleranceOfF32
+      std::printf("%s, %s: mean difference %.1e nats (signed %.1e) over %zu tokens\n",
+                  std::string(kernels->name).c_str(), numerics.text, difference, drift,
+                  mine.size());
+      const double tolerance = numerics.products == Products::f32  ? kToleranceOfF32
                                : kernels->linear_blocks != nullptr ? kToleranceOfGroups
                                                                    : kToleranceOfBf16;
-      std::printf("%s, %s products: mean difference %.1e nats (signed %.1e) over %zu tokens\n",
-                  std::string(kernels->name).c_str(), rounded ? "bf16" : "f32", difference, drift,
-                  mine.size());
       EXPECT_LE(difference, tolerance);
     }
   }
