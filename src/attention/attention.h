@@ -1,9 +1,15 @@
 // Attention over the window and the compressed entries of one layer, in one softmax
 // (spec 4.3, 4.4).
+//
+// Where a query sees many rows its softmax runs over parts of them, by their number alone, which
+// are merged in order: so few queries can be shared out over threads, each row read once for all
+// heads, and it makes no difference whether they were (law 1).
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
+#include "attention/partial.h"
 #include "attention/segment.h"
 #include "base/arena.h"
 #include "kernels/exec.h"
@@ -27,8 +33,8 @@ struct AttentionQuery {
 
 class Attention {
  public:
-  /// Room for the row lists of each thread: at most window + max_entries rows.
-  void lay_out(ArenaBuilder& arena, int n_threads, int max_rows);
+  /// Room for the row lists of each thread and for what parts leave. max_rows: that a query sees.
+  void lay_out(ArenaBuilder& arena, int n_threads, int n_heads, int head_dim, int max_rows);
 
   /// Keys of the query at position t, in this order: window rows of positions
   /// max(0, t - window + 1) .. t, then entries in ascending order: the picks of a CSA layer, all
@@ -37,11 +43,18 @@ class Attention {
   void attend(Exec& exec, const AttentionQuery& query, const Segment& segment, int layer);
 
  private:
-  int gather(const AttentionQuery& query, const Segment& segment, int layer, int t,
-             AttendRow* rows) const;
+  struct Query;  // one token's
 
-  size_t max_rows_ = 0;
-  AttendRow* rows_ = nullptr;  // [n_threads, max_rows]
+  void run_part(Exec& exec, const Query& query, int part, int head, int n_heads, const Partial* to,
+                int thread);
+  static void finish(const Query& query, const Partial& from, int head, int n_heads);
+  void attend_whole(Exec& exec, const Query& query, int thread);
+  void attend_split(Exec& exec, const Query& query);
+
+  size_t room_ = 0;               // rows of a list
+  AttendRow* rows_ = nullptr;     // [n_threads, room]
+  std::vector<Partial> threads_;  // two of each thread: a part's, and all before it
+  Partial parts_{};               // [parts, n_heads]
 };
 
 /// Keeps the segment's newest window rows in the sequence's ring. `rows` as in AttentionQuery.

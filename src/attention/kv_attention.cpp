@@ -65,22 +65,18 @@ struct KvAttention::Parts {
   int first_span, end_span;
 };
 
-KvAttention::Partial KvAttention::take(ArenaBuilder& arena, size_t n, int head_dim) {
-  return {arena.take<float>("attention partials", n), arena.take<float>("attention partials", n),
-          arena.take<float>("attention partials", n * static_cast<size_t>(head_dim))};
-}
-
 void KvAttention::lay_out(ArenaBuilder& arena, int n_threads, int n_heads, int n_kv_heads,
                           int head_dim, int most_tokens) {
   const int group = n_heads / n_kv_heads;
   tile_ = std::max(1, kItemHeads / group);
   threads_.clear();
   for (int i = 0; i < 2 * n_threads; ++i) {
-    threads_.push_back(take(arena, product(tile_, group), head_dim));
+    threads_.push_back(
+        Partial::take(arena, "attention of threads", product(tile_, group), head_dim));
   }
   // Sinks, the newest tokens, and spans: one more than whole ones where neither end is at one's.
   const int most_parts = most_tokens / kSpan + 4;
-  parts_ = take(arena, product(most_parts, n_heads), head_dim);
+  parts_ = Partial::take(arena, "attention partials", product(most_parts, n_heads), head_dim);
 }
 
 void KvAttention::attend(Exec& exec, const KvQuery& query, const Segment& segment, int layer) {
@@ -196,21 +192,6 @@ void KvAttention::run_part(Exec& exec, const Piece& piece, int kv_head, int firs
         run(block.values, beside.values, at.v_bytes, at.v_exact.row_bytes)};
   }
   exec.ops().attend_kv(args);
-}
-
-void KvAttention::merge(const Partial& from, const Partial& to, size_t n, int head_dim) {
-  const auto dim = static_cast<size_t>(head_dim);
-  for (size_t h = 0; h < n; ++h) {
-    if (from.sum[h] == 0) continue;  // saw nothing
-    const float max = std::max(from.max[h], to.max[h]);
-    const float keep = to.sum[h] == 0 ? 0 : std::exp(to.max[h] - max);
-    const float add = std::exp(from.max[h] - max);
-    to.max[h] = max;
-    to.sum[h] = to.sum[h] * keep + from.sum[h] * add;
-    const float* const source = from.values + h * dim;
-    float* const target = to.values + h * dim;
-    for (size_t d = 0; d < dim; ++d) target[d] = target[d] * keep + source[d] * add;
-  }
 }
 
 void KvAttention::finish(const Piece& piece, const Partial& from, size_t n, float* out) const {

@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "attention/partial.h"
 #include "attention/segment.h"
 #include "base/arena.h"
 #include "kernels/exec.h"
@@ -36,26 +37,14 @@ class KvAttention {
   void attend(Exec& exec, const KvQuery& query, const Segment& segment, int layer);
 
  private:
-  // What running softmaxes leave, one for each of n heads.
-  struct Partial {
-    float* max;     // [n]
-    float* sum;     // [n]
-    float* values;  // [n, head_dim]
-
-    Partial from(size_t head, int head_dim) const {
-      return {max + head, sum + head, values + head * static_cast<size_t>(head_dim)};
-    }
-  };
   struct Piece;  // neighbouring tokens of a segment
   struct Parts;  // of what neighbouring queries see
 
-  static Partial take(ArenaBuilder& arena, size_t n, int head_dim);
   void store(Exec& exec, const Piece& piece);
   void attend_many(Exec& exec, const Piece& piece);
   void attend_few(Exec& exec, const Piece& piece);
   void run_part(Exec& exec, const Piece& piece, int kv_head, int first, int n, int part,
                 const Partial& to, int thread);
-  static void merge(const Partial& from, const Partial& to, size_t n, int head_dim);
   void finish(const Piece& piece, const Partial& from, size_t n, float* out) const;
 
   int tile_ = 1;                  // queries of one item

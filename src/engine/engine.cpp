@@ -142,7 +142,7 @@ size_t MemoryPlan::logits_bytes() const {
 
 size_t MemoryPlan::thread_bytes() const {
   return sum_of(parts, "workspace") + sum_of(parts, "index scores") +
-         sum_of(parts, "attention row lists");
+         sum_of(parts, "attention row lists") + sum_of(parts, "attention of threads");
 }
 
 // Runs twice: over a dry builder to learn the size, then over the arena.

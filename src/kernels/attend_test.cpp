@@ -68,6 +68,31 @@ void check_attend(int n_heads, int head_dim, int n_rows) {
                    Products::f32, workspace()});
     }
     ASSERT_TRUE(same(parts.data(), out.as<float>(), n));
+    // Rows in two parts, put together here.
+    const int cut = n_rows / 3;
+    if (cut == 0) continue;
+    std::vector<float> max[2], sum[2], values[2];
+    for (int part = 0; part < 2; ++part) {
+      max[part].resize(static_cast<size_t>(n_heads));
+      sum[part].resize(static_cast<size_t>(n_heads));
+      values[part].resize(n);
+      set->attend({q.as<float>(), n_heads, head_dim, 0, stored.data() + (part == 0 ? 0 : cut),
+                   part == 0 ? cut : n_rows - cut, scale, nullptr, values[part].data(),
+                   Products::f32, workspace(), max[part].data(), sum[part].data()});
+    }
+    for (size_t i = 0; i < n; ++i) {
+      const size_t h = i / dim;
+      const double most = std::max(max[0][h], max[1][h]);
+      double total = std::exp(static_cast<double>(sinks.as<float>()[h]) - most), value = 0;
+      for (int part = 0; part < 2; ++part) {
+        const double factor = std::exp(static_cast<double>(max[part][h]) - most);
+        total += factor * static_cast<double>(sum[part][h]);
+        value += factor * static_cast<double>(values[part][i]);
+      }
+      parts[i] = static_cast<float>(value / total);
+    }
+    const Comparison of_parts = compare(parts.data(), want.data(), n);
+    ASSERT_TRUE(of_parts.within(2e-5)) << of_parts.text();
   }
 }
 

@@ -91,6 +91,8 @@ std::string_view row_dots_name(RowDots dots);
 /// One query's attention over the rows it may see, K = V (spec 4.4): per head h
 ///   s_k = scale * (q_h . row_k),  m = max_k s_k,
 ///   out_h = sum_k exp(s_k - m) row_k / (sum_k exp(s_k - m) + exp(sink_h - m)).
+/// With `max` and `sum` the rows are a part of what the query sees: these take m and the sum of
+/// exp(s_k - m), out is not divided, sinks stay out.
 /// Rows are taken in the order given, in tiles of kAttendTile with one running maximum. With bf16
 /// products q and, where they multiply a row, the exp(s_k - m) are rounded to bf16; rows are what
 /// their format says: bf16, native and fp8 rows are bf16 numbers already, rows in groups may be
@@ -106,7 +108,9 @@ struct AttendArgs {
   const float* sinks;  // [n_heads], not scaled
   float* out;          // [n_heads, head_dim]; may be q
   Products products;
-  float* workspace;  // kWorkspaceFloats of this thread
+  float* workspace;      // kWorkspaceFloats of this thread
+  float* max = nullptr;  // [n_heads]; both or neither
+  float* sum = nullptr;
 };
 
 /// Rows of one KV head at neighbouring positions: a run of them (tensor/kv_tile.h).

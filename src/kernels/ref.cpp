@@ -77,7 +77,12 @@ void attend(const AttendArgs& a) {
         for (size_t d = 0; d < dim; ++d) sum_values[d] += weight * row[d];
       }
     }
-    const float denominator = sum + std::exp(a.sinks[h] - running_max);
+    const bool part = a.max != nullptr;
+    if (part) {
+      a.max[h] = running_max;
+      a.sum[h] = sum;
+    }
+    const float denominator = part ? 1 : sum + std::exp(a.sinks[h] - running_max);
     float* const out = a.out + static_cast<size_t>(h) * dim;
     for (size_t d = 0; d < dim; ++d) out[d] = sum_values[d] / denominator;
   }

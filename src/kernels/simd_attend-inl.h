@@ -115,10 +115,11 @@ HWY_INLINE void attend_values_heads(const float* p, const float* shrink, int n_h
   }
 }
 
-/// n_heads <= kChunkHeads heads. q is filled up to dim, a multiple of kLanes. `packed` has room for
-/// kAttendTile rows of dim; null where all rows are f32 and need no filling up.
-HWY_INLINE void attend_chunk(const AttendArgs& a, const float* q, int n_heads, const float* sinks,
-                             float* out, size_t dim, float* scores, float* values, float* packed) {
+/// Heads [first_head, first_head + n_heads), at most kChunkHeads. q is theirs, filled up to dim, a
+/// multiple of kLanes. `packed` has room for kAttendTile rows of dim; null where all rows are f32
+/// and need no filling up.
+HWY_INLINE void attend_chunk(const AttendArgs& a, const float* q, int first_head, int n_heads,
+                             size_t dim, float* scores, float* values, float* packed) {
   const auto head_dim = static_cast<size_t>(a.head_dim);
   float running_max[kChunkHeads], running_sum[kChunkHeads], shrink[kChunkHeads];
   for (int h = 0; h < n_heads; ++h) {
@@ -156,10 +157,16 @@ HWY_INLINE void attend_chunk(const AttendArgs& a, const float* q, int n_heads, c
     }
   }
   for (int h = 0; h < n_heads; ++h) {
-    const VF denominator = set(running_sum[h] + exp_one(sinks[h] - running_max[h]));
     float* const from = values + static_cast<size_t>(h) * dim;
-    for (size_t d = 0; d < dim; d += kN) store(hn::Div(load(from + d), denominator), from + d);
-    std::memcpy(out + static_cast<size_t>(h) * head_dim, from, head_dim * sizeof(float));
+    const int head = first_head + h;
+    if (a.max != nullptr) {
+      a.max[head] = running_max[h];
+      a.sum[head] = running_sum[h];
+    } else {
+      const VF denominator = set(running_sum[h] + exp_one(a.sinks[head] - running_max[h]));
+      for (size_t d = 0; d < dim; d += kN) store(hn::Div(load(from + d), denominator), from + d);
+    }
+    std::memcpy(a.out + static_cast<size_t>(head) * head_dim, from, head_dim * sizeof(float));
   }
 }
 
@@ -190,7 +197,7 @@ HWY_NOINLINE HWY_MAYBE_UNUSED void attend(const AttendArgs& a) {
       }
       q = packed_q;
     }
-    attend_chunk(a, q, n, a.sinks + h, a.out + offset, dim, scores, values, packed);
+    attend_chunk(a, q, h, n, dim, scores, values, packed);
   }
 }
 static_assert(kMaxHeadDim % kLanes == 0 &&

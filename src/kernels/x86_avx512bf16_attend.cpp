@@ -222,10 +222,17 @@ VARVE_TARGET void attend_chunk(const AttendArgs& a, const Shape& shape, const Wo
     }
   }
   for (size_t h = 0; h < n_heads; ++h) {
-    alignas(64) float sink[kLanes];
-    _mm512_store_ps(sink, exp(_mm512_set1_ps(a.sinks[first_head + h] - max[h])));
-    const __m512 denominator =
-        _mm512_set1_ps(_mm512_reduce_add_ps(_mm512_load_ps(sum[h])) + sink[0]);
+    const size_t head = first_head + h;
+    const float sum_of_rows = _mm512_reduce_add_ps(_mm512_load_ps(sum[h]));
+    __m512 denominator = _mm512_set1_ps(1);
+    if (a.max != nullptr) {
+      a.max[head] = max[h];
+      a.sum[head] = sum_of_rows;
+    } else {
+      alignas(64) float sink[kLanes];
+      _mm512_store_ps(sink, exp(_mm512_set1_ps(a.sinks[head] - max[h])));
+      denominator = _mm512_set1_ps(sum_of_rows + sink[0]);
+    }
     for (size_t d = 0; d < shape.dim; d += kLanes) {
       const float* const from =
           w.values + (d / kBlockDims * w.chunk + h) * kBlockDims + d % kBlockDims;

@@ -42,7 +42,8 @@ ForwardPass::ForwardPass(const DeepseekV4& model, ArenaBuilder& arena, Exec& exe
                          at(n, config_.n_heads * config_.head_dim),
                          at(n, config_.o_groups * config_.o_lora_rank), at(n, config_.q_lora_rank),
                          experts_.max_inputs(), at(kMaxLogitRows, config_.hidden_size)}));
-  attention_.lay_out(arena, exec.pool().n_threads(), config_.window + max_entries);
+  attention_.lay_out(arena, exec.pool().n_threads(), config_.n_heads, config_.head_dim,
+                     config_.window + max_entries);
   indexer_.lay_out(arena, exec.pool().n_threads(), scores_entries ? config_.index_topk : 0,
                    options.max_tokens, config_.index_n_heads, config_.index_head_dim,
                    formats_.index);

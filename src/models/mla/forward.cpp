@@ -100,7 +100,7 @@ ForwardPass::ForwardPass(const Mla& model, ArenaBuilder& arena, Exec& exec,
                                 at(n, c.q_lora_rank), at(n, c.mlp_dim), experts_.max_inputs(),
                                 at(kMaxLogitRows, c.hidden_size)}));
   const int most = indexed ? topk_ : options.ctx_tokens;
-  attention_.lay_out(arena, exec.pool().n_threads(), most);
+  attention_.lay_out(arena, exec.pool().n_threads(), c.n_heads, c.latent_dim(), most);
   indexer_.lay_out(arena, exec.pool().n_threads(), options.ctx_tokens > topk_ ? topk_ : 0, n,
                    c.index_n_heads, c.index_head_dim, formats_.index);
 }
