@@ -205,7 +205,7 @@ MemoryPlan Engine::dry_run(const Model& model, const EngineOptions& options) {
           .cache = engine.cache_->bytes(),
           .parts = dry.parts(),
           .arena_bytes = dry.bytes(),
-          .weight_bytes = model.checkpoint().mapped_bytes(),
+          .weight_bytes = model.weight_bytes(),
           .copied_bytes = model.checkpoint().copied_bytes(),
           .vector_bytes = model.vector_bytes()};
 }

@@ -11,6 +11,7 @@
 #include "models/decoder_config.h"
 #include "models/experts.h"
 #include "models/model.h"
+#include "models/stored_types.h"
 #include "tensor/weight.h"
 
 namespace varve {
@@ -19,6 +20,8 @@ struct DecoderWeights {
   Weight embed;             // [vocab_size, d]
   std::vector<float> norm;  // [d], before the head
   Weight head;              // [vocab_size, d]; the embedding where they are tied
+  /// Of a model without files: the memory of its matrices.
+  std::shared_ptr<StandIns> stand_ins;
 };
 
 /// Biases of a gated MLP. Empty where the family has none.
@@ -56,6 +59,9 @@ class Decoder : public Model {
     return checkpoint_.replace_by_copy(progress);
   }
 
+  size_t weight_bytes() const final {
+    return weights_.stand_ins ? matrix_bytes() : checkpoint_.mapped_bytes();
+  }
   size_t decode_weight_bytes() const final;
   size_t decode_weight_macs() const final;
   std::vector<PartCost> prefill_costs(const PoolFormats& formats, int depth, int n_tokens,
@@ -64,6 +70,8 @@ class Decoder : public Model {
  protected:
   /// Visits every matrix but the embedding, of which a token reads one row.
   virtual void visit_weights(const WeightVisitor& visit) const = 0;
+  /// Of all matrices as they are stored.
+  virtual size_t matrix_bytes() const;
   /// visit_weights for a layer's experts.
   void visit_experts(const std::vector<ExpertWeights>& experts, const WeightVisitor& visit) const;
 
@@ -86,6 +94,13 @@ size_t Decoder<C, W>::decode_weight_bytes() const {
   visit_weights(
       [&](const Weight& w, double share) { bytes += share * static_cast<double>(w.bytes()); });
   return static_cast<size_t>(bytes);
+}
+
+template <class C, class W>
+size_t Decoder<C, W>::matrix_bytes() const {
+  size_t bytes = config_.tied_head ? 0 : weights_.embed.bytes();
+  visit_weights([&](const Weight& w, double) { bytes += w.bytes(); });
+  return bytes;
 }
 
 template <class C, class W>

@@ -40,23 +40,37 @@ std::string_view part_name(Part part) {
 
 namespace {
 
+Result<StoredTypes> types_of(const JsonObject& json, const DecoderConfig&) {
+  return stored_types(json);
+}
+Result<StoredTypes> types_of(const JsonObject& json, const deepseek_v4::Config& config) {
+  return deepseek_v4::stored_types(json, config);
+}
+
 // Opens the files with the weights, once the config has been found to be good.
 using OpenWeights = std::function<Result<Checkpoint>()>;
 
-// A family's model out of its config; without weights where `open` is empty. `check_limits` and
-// `load_weights` are the family's.
+// A family's model out of its config; with stand-ins for its weights where `open` is empty.
+// `check_limits` and `load_weights` are the family's.
 template <class M>
-Result<std::unique_ptr<Model>> build(Result<typename M::Config> parsed, const std::string& file,
+Result<std::unique_ptr<Model>> build(Result<typename M::Config> parsed, const JsonObject& json,
                                      const OpenWeights& open) {
+  const std::string& file = json.file();
   VARVE_TRY(typename M::Config config, std::move(parsed));
   VARVE_CHECKED(check_limits(config, file));
   VARVE_CHECKED(check_cache(file, config.cache_shape()));
   Checkpoint checkpoint;
-  typename M::Weights weights;
+  std::shared_ptr<StandIns> stand_ins;
   if (open) {
     VARVE_TRY(checkpoint, open());
-    VARVE_TRY(weights, load_weights(checkpoint, config));
+  } else {
+    VARVE_TRY(StoredTypes types, types_of(json, config));
+    stand_ins = std::make_shared<StandIns>(std::move(types));
   }
+  const WeightLoader tensors(checkpoint, stand_ins.get(), config.fp8_block_rows,
+                             config.fp8_block_cols);
+  VARVE_TRY(typename M::Weights weights, load_weights(tensors, config));
+  weights.stand_ins = std::move(stand_ins);
   return std::make_unique<M>(std::move(config), std::move(checkpoint), std::move(weights));
 }
 
@@ -65,15 +79,14 @@ Result<std::unique_ptr<Model>> build_named(const JsonObject& config, const OpenW
   // DeepSeek's own inference/config.json has no such field.
   VARVE_TRY(const std::string type,
             config.string_or("model_type", std::string(deepseek_v4::kModelType)));
-  const std::string& file = config.file();
   if (type == deepseek_v4::kModelType) {
-    return build<deepseek_v4::DeepseekV4>(deepseek_v4::parse_config(config), file, open);
+    return build<deepseek_v4::DeepseekV4>(deepseek_v4::parse_config(config), config, open);
   }
   if (is_one_of(type, llama::kModelTypes)) {
-    return build<llama::Llama>(llama::parse_config(config), file, open);
+    return build<llama::Llama>(llama::parse_config(config), config, open);
   }
   if (is_one_of(type, mla::kModelTypes)) {
-    return build<mla::Mla>(mla::parse_config(config), file, open);
+    return build<mla::Mla>(mla::parse_config(config), config, open);
   }
   return config.wrong(
       "model_type",

@@ -139,6 +139,8 @@ class Model {
   /// to read than mapped pages, but neither shared nor given back. While no runner runs; `progress`
   /// is told of bytes as they are read. After an error the model is of no use.
   virtual Result<void> copy_weights(const std::function<void(size_t)>& progress) = 0;
+  /// Bytes of the files; without them, of the matrices in the types that the config names.
+  virtual size_t weight_bytes() const = 0;
   /// Bytes of weights that decoding one token reads, and multiply-adds that it does with them.
   virtual size_t decode_weight_bytes() const = 0;
   virtual size_t decode_weight_macs() const = 0;
@@ -163,7 +165,8 @@ class Model {
 /// is; the message about an unknown one lists those that run.
 Result<std::unique_ptr<Model>> load_model(const std::string& path);
 
-/// A model without weights, from a config.json alone: for plans. It must not be run.
+/// A model without weights, from a config.json alone: for plans. Its matrices have shapes and the
+/// types that the config names (StoredTypes). It must not be run.
 Result<std::unique_ptr<Model>> load_shapes(const std::string& config_file);
 
 }  // namespace varve

@@ -71,75 +71,78 @@ Result<const TensorView*> WeightLoader::find(const std::vector<std::string>& nam
                    stored.empty() ? names.front() : stored.front(), fmt::join(stored, ", "));
 }
 
+// A matrix as it is stored in `type`, without memory. Scales are of `scale_type`.
+Weight WeightLoader::shaped(DType type, DType scale_type, int n_rows, int n_cols) const {
+  Weight weight;
+  weight.type = type == DType::i8 ? DType::e2m1x2 : type;
+  weight.n_rows = n_rows;
+  weight.n_cols = n_cols;
+  weight.row_bytes =
+      static_cast<size_t>(n_cols) / dtype_values(weight.type) * dtype_bytes(weight.type);
+  if (type != DType::f8_e4m3 && type != DType::i8) return weight;
+  weight.scale_type = scale_type;
+  weight.scale_rows = type == DType::i8 ? 1 : block_rows_;
+  weight.scale_cols = type == DType::i8 ? kFp4GroupCols : block_cols_;
+  weight.scale_row_bytes =
+      static_cast<size_t>(blocks(n_cols, weight.scale_cols)) * dtype_bytes(scale_type);
+  return weight;
+}
+
+Result<Weight> WeightLoader::stand_in(const std::string& name, int n_rows, int n_cols) const {
+  const DType type = stand_ins_->types().of_matrix(name);
+  const DType scale_type = type == DType::i8 ? DType::f8_e8m0 : stand_ins_->types().fp8_scales;
+  Weight weight = shaped(type, scale_type, n_rows, n_cols);
+  const size_t n_scale_rows = static_cast<size_t>(blocks(n_rows, weight.scale_rows));
+  VARVE_TRY(const std::byte* const zeros,
+            stand_ins_->zeros(std::max(static_cast<size_t>(n_rows) * weight.row_bytes,
+                                       n_scale_rows * weight.scale_row_bytes)));
+  weight.data = zeros;
+  if (weight.scale_row_bytes > 0) weight.scales = zeros;
+  return weight;
+}
+
 Result<Weight> WeightLoader::matrix(const TensorView& tensor,
                                     const std::vector<std::string>& scale_names, int n_stack,
                                     int n_rows, int n_cols) const {
-  Weight weight;
-  weight.n_rows = n_rows;
-  weight.n_cols = n_cols;
+  const DType type = tensor.type;
+  const bool packed = type == DType::i8, scaled = packed || type == DType::f8_e4m3;
+  const bool plain = type == DType::f32 || type == DType::bf16 || type == DType::f16;
+  if (!scaled && !plain && !dtype_is_block(type)) {
+    return bad_input(
+        "{}: tensor {}: expected F32, BF16, F16, F8_E4M3, I8 (packed e2m1) or a block type, "
+        "found {}",
+        tensor.file, tensor.name, dtype_name(type));
+  }
+  if (packed && n_cols % 2 != 0) {
+    return bad_input("{}: tensor {}: packed e2m1 (I8) needs an even number of columns, not {}",
+                     tensor.file, tensor.name, n_cols);
+  }
+  VARVE_CHECKED(expect_shape(tensor, stack_shape(n_stack, n_rows, packed ? n_cols / 2 : n_cols)));
+  const TensorView* scale = nullptr;
+  if (scaled) {
+    auto found = find(scale_names);
+    if (!found) {
+      return bad_input("{}: tensor {} is {} and has no scales; looked for {}", tensor.file,
+                       tensor.name, dtype_name(type), fmt::join(scale_names, ", "));
+    }
+    scale = *found;
+    if (scale->type != DType::f8_e8m0 && scale->type != DType::f32) {
+      return bad_input("{}: tensor {}: expected F8_E8M0 or F32, found {}", scale->file, scale->name,
+                       dtype_name(scale->type));
+    }
+  }
+  Weight weight = shaped(type, scaled ? scale->type : DType::f8_e8m0, n_rows, n_cols);
   weight.data = tensor.bytes.data();
-  int stored_cols = n_cols;
-  int scale_rows = 0;
-  int scale_cols = 0;
-  switch (tensor.type) {
-    case DType::f32:
-    case DType::bf16:
-    case DType::f16:
-      weight.type = tensor.type;
-      break;
-    case DType::f8_e4m3:
-      weight.type = DType::f8_e4m3;
-      scale_rows = block_rows_;
-      scale_cols = block_cols_;
-      break;
-    case DType::i8:
-      weight.type = DType::e2m1x2;
-      if (n_cols % 2 != 0) {
-        return bad_input("{}: tensor {}: packed e2m1 (I8) needs an even number of columns, not {}",
-                         tensor.file, tensor.name, n_cols);
-      }
-      stored_cols = n_cols / 2;
-      scale_rows = 1;
-      scale_cols = kFp4GroupCols;
-      break;
-    default:
-      if (!dtype_is_block(tensor.type)) {
-        return bad_input(
-            "{}: tensor {}: expected F32, BF16, F16, F8_E4M3, I8 (packed e2m1) or a block type, "
-            "found {}",
-            tensor.file, tensor.name, dtype_name(tensor.type));
-      }
-      weight.type = tensor.type;
-      break;
-  }
-  VARVE_CHECKED(expect_shape(tensor, stack_shape(n_stack, n_rows, stored_cols)));
-  weight.row_bytes =
-      static_cast<size_t>(n_cols) / dtype_values(weight.type) * dtype_bytes(weight.type);
-  if (scale_rows == 0) return weight;
-
-  auto found = find(scale_names);
-  if (!found) {
-    return bad_input("{}: tensor {} is {} and has no scales; looked for {}", tensor.file,
-                     tensor.name, dtype_name(tensor.type), fmt::join(scale_names, ", "));
-  }
-  const TensorView& scale = **found;
-  if (scale.type != DType::f8_e8m0 && scale.type != DType::f32) {
-    return bad_input("{}: tensor {}: expected F8_E8M0 or F32, found {}", scale.file, scale.name,
-                     dtype_name(scale.type));
-  }
-  const int n_scale_cols = blocks(n_cols, scale_cols);
-  VARVE_CHECKED(
-      expect_shape(scale, stack_shape(n_stack, blocks(n_rows, scale_rows), n_scale_cols)));
-  weight.scales = scale.bytes.data();
-  weight.scale_type = scale.type;
-  weight.scale_rows = scale_rows;
-  weight.scale_cols = scale_cols;
-  weight.scale_row_bytes = static_cast<size_t>(n_scale_cols) * dtype_bytes(scale.type);
+  if (!scaled) return weight;
+  VARVE_CHECKED(expect_shape(*scale, stack_shape(n_stack, blocks(n_rows, weight.scale_rows),
+                                                 blocks(n_cols, weight.scale_cols))));
+  weight.scales = scale->bytes.data();
   return weight;
 }
 
 Result<Weight> WeightLoader::linear(const std::vector<std::string>& names, int n_rows,
                                     int n_cols) const {
+  if (has_stand_ins()) return stand_in(names.front() + ".weight", n_rows, n_cols);
   std::vector<std::string> whole, scales;
   for (const std::string& name : names) {
     whole.push_back(name + ".weight");
@@ -152,6 +155,7 @@ Result<Weight> WeightLoader::linear(const std::vector<std::string>& names, int n
 
 Result<Weight> WeightLoader::bare(const std::vector<std::string>& names, int n_rows,
                                   int n_cols) const {
+  if (has_stand_ins()) return stand_in(names.front(), n_rows, n_cols);
   VARVE_TRY(const TensorView* tensor, find(names));
   return matrix(*tensor, {tensor->name + ".scale", tensor->name + "_scale_inv"}, 0, n_rows, n_cols);
 }
@@ -185,6 +189,11 @@ Result<ExpertWeights> WeightLoader::stacked_mlp(const std::string& prefix, int i
 
 Result<std::vector<float>> WeightLoader::vector(const std::vector<std::string>& names,
                                                 const std::vector<int64_t>& shape) const {
+  if (has_stand_ins()) {
+    size_t n = 1;
+    for (const int64_t extent : shape) n *= static_cast<size_t>(extent);
+    return std::vector<float>(n);
+  }
   VARVE_TRY(const TensorView* tensor, find(names));
   VARVE_CHECKED(expect_shape(*tensor, shape));
   std::vector<float> values(static_cast<size_t>(tensor->n_elements()));
@@ -196,6 +205,9 @@ Result<std::vector<float>> WeightLoader::vector(const std::vector<std::string>& 
 
 Result<std::vector<int32_t>> WeightLoader::integers(const std::vector<std::string>& names,
                                                     int n_rows, int n_cols, int limit) const {
+  if (has_stand_ins()) {
+    return std::vector<int32_t>(static_cast<size_t>(n_rows) * static_cast<size_t>(n_cols));
+  }
   VARVE_TRY(const TensorView* tensor, find(names));
   VARVE_CHECKED(expect_shape(*tensor, {n_rows, n_cols}));
   if (tensor->type != DType::i64 && tensor->type != DType::i32) {

@@ -11,6 +11,7 @@
 #include "base/result.h"
 #include "formats/checkpoint.h"
 #include "models/decoder.h"
+#include "models/stored_types.h"
 #include "tensor/weight.h"
 
 namespace varve {
@@ -20,6 +21,16 @@ class WeightLoader {
   /// Blocks of the scales of FP8 weights: rows x columns of values per scale.
   WeightLoader(const Checkpoint& checkpoint, int block_rows, int block_cols)
       : checkpoint_(checkpoint), block_rows_(block_rows), block_cols_(block_cols) {}
+  /// With `stand_ins`, which must outlive the weights, `checkpoint` is empty: matrices are of the
+  /// types that it names, small tensors are zeros, and of several published names has() knows none.
+  WeightLoader(const Checkpoint& checkpoint, StandIns* stand_ins, int block_rows, int block_cols)
+      : checkpoint_(checkpoint),
+        stand_ins_(stand_ins),
+        block_rows_(block_rows),
+        block_cols_(block_cols) {}
+
+  /// Whether values mean nothing.
+  bool has_stand_ins() const { return stand_ins_ != nullptr; }
 
   /// A linear layer [n_rows, n_cols]. `names` are without ".weight". Types: F32, BF16, F16; F8_E4M3
   /// with a scale per block; I8 (packed e2m1) with a scale per 32 columns; GGUF's block types.
@@ -52,10 +63,13 @@ class WeightLoader {
  private:
   std::string stored_name(const std::string& name) const;
   Result<const TensorView*> find(const std::vector<std::string>& names) const;
+  Weight shaped(DType type, DType scale_type, int n_rows, int n_cols) const;
+  Result<Weight> stand_in(const std::string& name, int n_rows, int n_cols) const;
   Result<Weight> matrix(const TensorView& tensor, const std::vector<std::string>& scale_names,
                         int n_stack, int n_rows, int n_cols) const;
 
   const Checkpoint& checkpoint_;
+  StandIns* stand_ins_ = nullptr;
   int block_rows_;
   int block_cols_;
 };

@@ -1,8 +1,10 @@
 #include "models/deepseek_v4/weights.h"
 
+#include <map>
+#include <memory>
 #include <string>
 
-#include "models/weights.h"
+#include "models/deepseek_v4/synthetic.h"
 
 namespace varve::deepseek_v4 {
 namespace {
@@ -154,8 +156,22 @@ struct Loader {
 
 }  // namespace
 
-Result<Weights> load_weights(const Checkpoint& checkpoint, const Config& config) {
-  const WeightLoader tensors(checkpoint, config.fp8_block_rows, config.fp8_block_cols);
+Result<StoredTypes> stored_types(const JsonObject& json, const Config& config) {
+  if (!json.has("quantization_config")) return varve::stored_types(json);
+  const auto types = std::make_shared<std::map<std::string, DType, std::less<>>>();
+  for (const SyntheticTensor& tensor : synthetic_tensors(config)) {
+    const auto type = dtype_from_safetensors(tensor.declared.dtype);
+    if (type) types->emplace(tensor.declared.name, *type);
+  }
+  return StoredTypes{.of_matrix =
+                         [types](std::string_view name) {
+                           const auto found = types->find(name);
+                           return found == types->end() ? DType::bf16 : found->second;
+                         },
+                     .fp8_scales = DType::f8_e8m0};
+}
+
+Result<Weights> load_weights(const WeightLoader& tensors, const Config& config) {
   const int d = config.hidden_size;
   const int hc = config.hc_mult;
   VARVE_TRY(DecoderWeights ends, load_decoder(tensors, config,

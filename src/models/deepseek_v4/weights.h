@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "base/result.h"
-#include "formats/checkpoint.h"
 #include "models/decoder.h"
 #include "models/deepseek_v4/config.h"
+#include "models/weights.h"
 #include "tensor/weight.h"
 
 namespace varve::deepseek_v4 {
@@ -55,8 +55,11 @@ struct Weights : DecoderWeights {
   std::vector<LayerWeights> layers;
 };
 
+/// The official types of a config with `quantization_config` (spec 11); else as of any family.
+Result<StoredTypes> stored_types(const JsonObject& json, const Config& config);
+
 /// Checks every tensor the forward pass needs. Tensors it does not need (`mtp.*` and others) are
 /// left alone.
-Result<Weights> load_weights(const Checkpoint& checkpoint, const Config& config);
+Result<Weights> load_weights(const WeightLoader& tensors, const Config& config);
 
 }  // namespace varve::deepseek_v4

@@ -1,7 +1,5 @@
 #include "models/llama/weights.h"
 
-#include "models/weights.h"
-
 namespace varve::llama {
 namespace {
 
@@ -38,8 +36,7 @@ Result<LayerWeights> load_layer(const LayerTensors& tensors, const Config& c) {
 
 }  // namespace
 
-Result<Weights> load_weights(const Checkpoint& checkpoint, const Config& config) {
-  const WeightLoader tensors(checkpoint, config.fp8_block_rows, config.fp8_block_cols);
+Result<Weights> load_weights(const WeightLoader& tensors, const Config& config) {
   VARVE_TRY(DecoderWeights ends, load_decoder(tensors, config));
   Weights out{std::move(ends), {}};
   for (int l = 0; l < config.n_layers; ++l) {

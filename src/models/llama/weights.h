@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "base/result.h"
-#include "formats/checkpoint.h"
 #include "models/decoder.h"
 #include "models/llama/config.h"
+#include "models/weights.h"
 #include "tensor/weight.h"
 
 namespace varve::llama {
@@ -29,6 +29,6 @@ struct Weights : DecoderWeights {
 };
 
 /// Errors name the tensor, what was expected and what was found.
-Result<Weights> load_weights(const Checkpoint& checkpoint, const Config& config);
+Result<Weights> load_weights(const WeightLoader& tensors, const Config& config);
 
 }  // namespace varve::llama

@@ -74,7 +74,21 @@ size_t Mla::vector_bytes() const {
                                         &w.index_k_norm, &w.index_k_norm_bias, &w.router_bias}) {
       bytes += v->size() * sizeof(float);
     }
-    bytes += w.uk_memory.size();
+    if (!w.absorbed) continue;
+    for (const Weight& head : w.uk) bytes += head.bytes();
+  }
+  return bytes;
+}
+
+// What was absorbed is stored as the key rows of kv_b, beside those of the values.
+size_t Mla::matrix_bytes() const {
+  size_t bytes = Decoder::matrix_bytes();
+  for (const LayerWeights& w : weights_.layers) {
+    if (!w.absorbed) continue;
+    for (const Weight& head : w.uk) bytes -= head.bytes();
+    Weight keys = w.uv.front();
+    keys.n_rows = config_.n_heads * config_.nope_dim;
+    bytes += keys.bytes();
   }
   return bytes;
 }

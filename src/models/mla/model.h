@@ -21,6 +21,7 @@ class Mla final : public Decoder<Config, Weights> {
                                const RunnerOptions& options) const override;
 
  private:
+  size_t matrix_bytes() const override;
   void visit_weights(const WeightVisitor& visit) const override;
   std::vector<PartCost> row_costs(const PoolFormats& formats, int begin, int end) const override;
 };

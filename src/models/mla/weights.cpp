@@ -2,13 +2,13 @@
 
 #include <cstring>
 
-#include "models/weights.h"
 #include "tensor/codecs.h"
 
 namespace varve::mla {
 namespace {
 
 struct Loader {
+  const WeightLoader& all;
   const LayerTensors tensors;
   const Config& config;
 
@@ -19,6 +19,17 @@ struct Loader {
     const bool narrow = kv_b.type == DType::bf16 && kv_b.scales == nullptr;
     const size_t value_bytes = narrow ? sizeof(uint16_t) : sizeof(float);
     const size_t head_bytes = rank * nope * value_bytes;
+    out.absorbed = true;
+    for (int h = 0; h < c.n_heads; ++h) {
+      const int first = h * (c.nope_dim + c.v_dim);
+      out.uk.push_back({.type = narrow ? DType::bf16 : DType::f32,
+                        .n_rows = c.kv_lora_rank,
+                        .n_cols = c.nope_dim,
+                        .data = kv_b.data,
+                        .row_bytes = nope * value_bytes});
+      out.uv.push_back(kv_b.rows(first + c.nope_dim, c.v_dim));
+    }
+    if (all.has_stand_ins()) return;
     out.uk_memory.resize(head_bytes * static_cast<size_t>(c.n_heads));
     std::vector<float> row(rank);
     for (int h = 0; h < c.n_heads; ++h) {
@@ -36,12 +47,7 @@ struct Loader {
           }
         }
       }
-      out.uk.push_back({.type = narrow ? DType::bf16 : DType::f32,
-                        .n_rows = c.kv_lora_rank,
-                        .n_cols = c.nope_dim,
-                        .data = turned,
-                        .row_bytes = nope * value_bytes});
-      out.uv.push_back(kv_b.rows(first + c.nope_dim, c.v_dim));
+      out.uk[static_cast<size_t>(h)].data = turned;
     }
   }
 
@@ -121,12 +127,11 @@ struct Loader {
 
 }  // namespace
 
-Result<Weights> load_weights(const Checkpoint& checkpoint, const Config& config) {
-  const WeightLoader tensors(checkpoint, config.fp8_block_rows, config.fp8_block_cols);
+Result<Weights> load_weights(const WeightLoader& tensors, const Config& config) {
   VARVE_TRY(DecoderWeights ends, load_decoder(tensors, config));
   Weights out{std::move(ends), {}};
   for (int l = 0; l < config.n_layers; ++l) {
-    const Loader loader{{tensors, l}, config};
+    const Loader loader{tensors, {tensors, l}, config};
     VARVE_TRY(LayerWeights layer, loader.layer(l < config.n_dense_layers));
     out.layers.push_back(std::move(layer));
   }

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "base/result.h"
-#include "formats/checkpoint.h"
 #include "models/decoder.h"
 #include "models/mla/config.h"
+#include "models/weights.h"
 #include "tensor/weight.h"
 
 namespace varve::mla {
@@ -23,6 +23,7 @@ struct LayerWeights {
   // the value part the output. By head.
   std::vector<Weight> uk;            // [kv_lora_rank, nope_dim], in uk_memory
   std::vector<Weight> uv;            // [v_dim, kv_lora_rank]
+  bool absorbed = false;             // by the loader: uk is not the checkpoint's
   std::vector<std::byte> uk_memory;  // as bf16 where the checkpoint has that, else as f32
   Weight wo;                         // [d, n_heads * v_dim]
   // V3.2
@@ -42,6 +43,6 @@ struct Weights : DecoderWeights {
 };
 
 /// Errors name the tensor, what was expected and what was found.
-Result<Weights> load_weights(const Checkpoint& checkpoint, const Config& config);
+Result<Weights> load_weights(const WeightLoader& tensors, const Config& config);
 
 }  // namespace varve::mla
