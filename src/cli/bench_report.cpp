@@ -7,35 +7,12 @@
 
 #include "base/cpu.h"
 #include "cli/engine_flags.h"
+#include "plan/roofline.h"
 
 namespace varve::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// The least time a token that one part of a measurement can take, and what it is bound by.
-struct PartRoof {
-  PartCost cost;
-  double seconds = 0;
-  std::string_view bound;
-};
-
-PartRoof part_roof(const PartCost& cost, const EngineOptions& options, const Roofs& roofs) {
-  // Dot instructions count only with the kernels that use them.
-  const bool dots = options.kernels->name == "avx512bf16";
-  double macs_per_s = roofs.f32_macs_per_s;
-  std::string_view bound = "f32 FMA";
-  if (dots && cost.unit == PartCost::Unit::int8 && roofs.int8_macs_per_s > 0) {
-    macs_per_s = roofs.int8_macs_per_s;
-    bound = "int8 dot";
-  } else if (dots && cost.unit == PartCost::Unit::products && options.products == Products::bf16) {
-    macs_per_s = roofs.bf16_macs_per_s;
-    bound = "bf16 dot";
-  }
-  const double read = cost.bytes / roofs.read_bytes_per_s;
-  const double multiply = cost.macs / macs_per_s;
-  return {cost, std::max(read, multiply), read >= multiply ? "read bandwidth" : bound};
-}
 
 // Engine parts whose time is spent on some of the costs: what can be held against each other.
 struct ProfileGroup {

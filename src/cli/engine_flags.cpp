@@ -8,6 +8,7 @@
 #include <span>
 
 #include "cli/progress.h"
+#include "plan/machine.h"
 
 namespace varve::cli {
 namespace {
@@ -74,30 +75,6 @@ Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
     formats.*(info->format) = *format;
   }
   return {};
-}
-
-// A number of bytes with a unit, in powers of 1024; 0 for "auto".
-Result<size_t> parse_budget(const std::string& text) {
-  if (text == "auto") return 0;
-  const auto wrong = [&] {
-    return usage_error("--kv-memory {}: expected 'auto' or bytes, e.g. 8GiB, 512M or 1000000",
-                       text);
-  };
-  size_t number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
-  if (error != std::errc() || number == 0) return wrong();
-  const std::string_view unit(rest, static_cast<size_t>(end - rest));
-  constexpr std::array<std::array<std::string_view, 2>, 4> kUnits = {
-      {{"", "B"}, {"K", "KiB"}, {"M", "MiB"}, {"G", "GiB"}}};
-  for (size_t power = 0; power < kUnits.size(); ++power) {
-    if (std::find(kUnits[power].begin(), kUnits[power].end(), unit) == kUnits[power].end()) {
-      continue;
-    }
-    if (number > std::numeric_limits<size_t>::max() >> (10 * power)) return wrong();
-    return number << (10 * power);
-  }
-  return wrong();
 }
 
 }  // namespace
@@ -272,7 +249,9 @@ Result<EngineOptions> EngineFlags::options() const {
   options.n_threads = threads;
   if (chunk && *chunk < 1) return usage_error("--chunk {}: expected 1 to 65536 tokens", *chunk);
   options.chunk_tokens = chunk.value_or(0);
-  VARVE_TRY(options.arena_budget_bytes, parse_budget(kv_memory));
+  if (kv_memory != "auto") {
+    VARVE_TRY(options.arena_budget_bytes, parse_bytes("--kv-memory", kv_memory));
+  }
   VARVE_TRY(options.kernels, select_kernels_from_environment());
   return options;
 }

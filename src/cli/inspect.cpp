@@ -36,24 +36,9 @@ struct InspectFlags {
 
 // ---- the model ----
 
-bool has_weights(const std::filesystem::path& directory) {
-  std::error_code error;
-  for (std::filesystem::directory_iterator at(directory, error), end; at != end && !error;
-       at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")) return true;
-  }
-  return false;
-}
-
-// A plan needs shapes alone: for it a config.json without weights will do.
 Result<std::unique_ptr<Model>> load_for(const InspectFlags& flags, const std::string& path) {
-  std::error_code error;
-  std::filesystem::path config = path;
-  if (std::filesystem::is_directory(path, error)) config /= "config.json";
-  const bool alone = std::filesystem::exists(config, error) && config.extension() == ".json" &&
-                     !has_weights(config.parent_path());
-  return flags.wants_plan() && alone ? load_shapes(config.string()) : load_model(path);
+  if (flags.wants_plan() && is_config_alone(path)) return load_shapes(config_of(path));
+  return load_model(path);
 }
 
 // ---- cache ----
@@ -178,7 +163,7 @@ Result<RunPlan> plan_run(const Model& model, EngineOptions options) {
   return plan;
 }
 
-void print_plan(const RunPlan& plan, const CacheLayout& layout) {
+void print_plan(const Model& model, const RunPlan& plan, const CacheLayout& layout) {
   const MemoryPlan& memory = plan.memory;
   fmt::print("\n{:<42}{:>16}\n", fmt::format("plan for {} tokens", plan.options.ctx_tokens),
              "bytes");
@@ -193,12 +178,10 @@ void print_plan(const RunPlan& plan, const CacheLayout& layout) {
   row(fmt::format("scratch (chunk {})", memory.chunk_tokens), memory.scratch_bytes());
   row("logits", memory.logits_bytes());
   row("arena, the sum of these", memory.arena_bytes);
-  if (memory.weight_bytes == 0) {
-    fmt::print("  weights: not there, not counted\n");
-  } else {
-    row("weights", memory.weight_bytes + memory.vector_bytes);
-    row("total", memory.total_bytes());
-  }
+  const bool alone = model.checkpoint().files().empty();
+  row(alone ? "weights, as the config has them" : "weights",
+      memory.weight_bytes + memory.vector_bytes);
+  row("total", memory.total_bytes());
   fmt::print("  growth: {:.2f} B/token ({})\n", layout.bytes_per_token(), describe_formats(layout));
   const size_t budget = plan.options.arena_budget_bytes;
   if (budget == 0) return;
@@ -332,7 +315,7 @@ Result<void> inspect(const InspectFlags& flags) {
   if (report.total.count > 0) print_tensors(*model, report);
   print_cache(layout, model->max_position());
   print_comparisons(*model, layout);
-  if (plan) print_plan(*plan, layout);
+  if (plan) print_plan(*model, *plan, layout);
   return {};
 }
 

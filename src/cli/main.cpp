@@ -13,7 +13,7 @@ namespace {
 using namespace varve;
 
 // Verbs that are part of the design and not of this version.
-constexpr std::array<std::string_view, 3> kNotYet = {"serve", "plan", "tune"};
+constexpr std::array<std::string_view, 2> kNotYet = {"serve", "tune"};
 
 int run(int argc, char** argv) {
   CLI::App app("varve runs language models with long contexts: the KV cache comes first.", "varve");
@@ -24,6 +24,7 @@ int run(int argc, char** argv) {
   cli::add_run(app, action);
   cli::add_chat(app, action);
   cli::add_inspect(app, action);
+  cli::add_plan(app, action);
   cli::add_eval(app, action);
   cli::add_bench(app, action);
   cli::add_convert(app, action);
@@ -34,7 +35,7 @@ int run(int argc, char** argv) {
 
   if (argc > 1 && std::find(kNotYet.begin(), kNotYet.end(), argv[1]) != kNotYet.end()) {
     fmt::print(stderr,
-               "varve: this version has no '{}'; it has run, chat, inspect, eval, "
+               "varve: this version has no '{}'; it has run, chat, inspect, plan, eval, "
                "bench, convert and make-model\n",
                argv[1]);
     return 2;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -11,6 +12,17 @@ namespace varve::cli {
 /// Looked for beside the program: DIR/../share/varve/models/varve-tiny, then models/varve-tiny in
 /// each folder above it.
 Result<std::string> model_or_bundled(const std::string& given);
+
+/// Whether `path` is a config.json, or a directory with one, that has no weights beside it: enough
+/// for a plan (load_shapes of config_of).
+bool is_config_alone(const std::string& path);
+/// DIR/config.json of a directory; another path as it is.
+std::string config_of(const std::string& path);
+/// `name` where there is such a path; else NAME.json of the configs of published models that come
+/// with the program, where there is one.
+std::string model_or_published(const std::string& name);
+/// Their names, sorted.
+std::vector<std::string> published_models();
 
 /// "flash-6l" of "models/flash-6l/": what reports call a model.
 std::string model_name(const std::string& path);

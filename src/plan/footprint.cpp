@@ -1,0 +1,53 @@
+#include "plan/footprint.h"
+
+#include <optional>
+
+namespace varve {
+
+namespace {
+
+// `options` with the budget that weights and process leave the arena; nothing where they leave
+// none.
+std::optional<EngineOptions> within(const Model& model, EngineOptions options,
+                                    size_t memory_bytes) {
+  const size_t beside = model.weight_bytes() + model.vector_bytes() + kProcessBytes;
+  if (beside >= memory_bytes) return std::nullopt;
+  options.arena_budget_bytes = memory_bytes - beside;
+  return options;
+}
+
+}  // namespace
+
+Result<Footprint> footprint(const Model& model, const EngineOptions& options, size_t memory_bytes,
+                            bool has_files) {
+  Footprint out;
+  VARVE_TRY(out.memory,
+            Engine::plan(model, within(model, options, memory_bytes).value_or(options)));
+  const MemoryPlan& memory = out.memory;
+  const auto add = [&](std::string_view name, size_t bytes, Known known = Known::exact) {
+    if (bytes > 0) out.parts.push_back({std::string(name), bytes, known});
+  };
+  add(has_files ? "weights" : "weights, as the config has them", memory.weight_bytes,
+      has_files ? Known::exact : Known::assumed);
+  add("small tensors as f32", memory.vector_bytes);
+  size_t counted = 0;
+  for (const PoolInfo& info : pools()) {
+    add(info.label, memory.cache.pools[info.pool]);
+    counted += memory.cache.pools[info.pool];
+  }
+  add("state of sequences, tables, ids", memory.cache_bytes() - counted);
+  add(fmt::format("scratch of a chunk of {}", memory.chunk_tokens),
+      memory.scratch_bytes() - memory.thread_bytes());
+  add("scratch of threads", memory.thread_bytes());
+  add("logits", memory.logits_bytes());
+  add("process: code, tokenizer, stacks", kProcessBytes, Known::assumed);
+  return out;
+}
+
+int largest_context_within(const Model& model, EngineOptions options, size_t memory_bytes) {
+  options.ctx_tokens = model.max_position();
+  const auto bounded = within(model, options, memory_bytes);
+  return bounded ? Engine::largest_context(model, *bounded) : 0;
+}
+
+}  // namespace varve
