@@ -26,12 +26,11 @@ size_t product(int a, int b) {
 struct Cut {
   Cut(int n, int n_heads, int head_dim) : n_rows(n) {
     const size_t bytes = product(n_heads, head_dim) * sizeof(float);
-    int parts = 1;
-    while (n > parts * kPartRows && parts < kMaxParts &&
-           2 * static_cast<size_t>(parts) * bytes <= kMaxPartialBytes) {
-      parts *= 2;
+    while (n > most_parts * kPartRows && most_parts < kMaxParts &&
+           2 * static_cast<size_t>(most_parts) * bytes <= kMaxPartialBytes) {
+      most_parts *= 2;
     }
-    rows = (n + parts - 1) / parts;
+    rows = (n + most_parts - 1) / most_parts;
     rows = (rows + kAttendTile - 1) / kAttendTile * kAttendTile;
     n_parts = (n + rows - 1) / rows;
   }
@@ -39,8 +38,9 @@ struct Cut {
   int end(int part) const { return std::min(n_rows, begin(part + 1)); }
 
   int n_rows;
-  int rows;  // of each part but the last
-  int n_parts;
+  int most_parts = 1;  // of as many rows or fewer
+  int rows;            // of each part but the last
+  int n_parts;         // fewer than most_parts where parts of whole tiles hold all rows
 };
 
 }  // namespace
@@ -101,17 +101,17 @@ struct Attention::Query {
 void Attention::lay_out(ArenaBuilder& arena, int n_threads, int n_heads, int head_dim,
                         int max_rows) {
   const Cut most(max_rows, n_heads, head_dim);
-  room_ = static_cast<size_t>(most.n_parts > 1 ? std::max(most.rows, kPartRows) : max_rows);
+  room_ = static_cast<size_t>(most.most_parts > 1 ? std::max(most.rows, kPartRows) : max_rows);
   rows_ = arena.take<AttendRow>("attention row lists", static_cast<size_t>(n_threads) * room_);
   threads_.clear();
   parts_ = {};
-  if (most.n_parts == 1) return;
+  if (most.most_parts == 1) return;
   for (int i = 0; i < 2 * n_threads; ++i) {
     threads_.push_back(Partial::take(arena, "attention of threads",
                                      static_cast<size_t>(std::min(kMaxHeadGroup, n_heads)),
                                      head_dim));
   }
-  parts_ = Partial::take(arena, "attention partials", product(most.n_parts, n_heads), head_dim);
+  parts_ = Partial::take(arena, "attention partials", product(most.most_parts, n_heads), head_dim);
 }
 
 // Heads [head, head + n_heads) over one part; into `to`, which is theirs, or where that is null, as
