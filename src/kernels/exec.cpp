@@ -71,17 +71,25 @@ void Exec::linear(const Weight& weight, const float* x, int n_tokens, float* y) 
 
 void Exec::linear(std::span<const LinearJob> jobs) {
   while (!jobs.empty()) {
-    const size_t now = std::min<size_t>(jobs.size(), kMaxJobs);
-    run_jobs(jobs.first(now));
+    const bool groups = takes_groups(jobs.front());
+    size_t now = 1;
+    while (now < std::min<size_t>(jobs.size(), kMaxJobs) && takes_groups(jobs[now]) == groups) {
+      ++now;
+    }
+    run_jobs(jobs.first(now), groups);
     jobs = jobs.subspan(now);
   }
 }
 
-void Exec::run_jobs(std::span<const LinearJob> jobs) {
+bool Exec::takes_groups(const LinearJob& job) const {
+  return products_ == Products::bf16 && kernels_.linear_blocks != nullptr &&
+         dtype_is_block(job.weight->type);
+}
+
+void Exec::run_jobs(std::span<const LinearJob> jobs, bool groups) {
   struct Rounded {
     const std::byte* x;
     size_t stride;  // in numbers or groups
-    bool groups;
   };
   std::array<Rounded, kMaxJobs> rounded;
   std::array<Cut, kMaxJobs> cuts;
@@ -93,10 +101,8 @@ void Exec::run_jobs(std::span<const LinearJob> jobs) {
     cuts[j] = Cut(job, pool_.n_threads(), j + 1 == jobs.size());
     first_item[j + 1] = first_item[j] + cuts[j].n_items;
     if (products_ == Products::f32) continue;
-    const bool groups = kernels_.linear_blocks != nullptr && dtype_is_block(job.weight->type);
     if (j > 0 && job.x == jobs[j - 1].x && job.x_stride == jobs[j - 1].x_stride &&
-        job.n_tokens == jobs[j - 1].n_tokens && job.weight->n_cols == jobs[j - 1].weight->n_cols &&
-        groups == rounded[j - 1].groups) {
+        job.n_tokens == jobs[j - 1].n_tokens && job.weight->n_cols == jobs[j - 1].weight->n_cols) {
       rounded[j] = rounded[j - 1];
       continue;
     }
@@ -116,7 +122,7 @@ void Exec::run_jobs(std::span<const LinearJob> jobs) {
         kernels_.round_bf16(x, n_cols, reinterpret_cast<uint16_t*>(row));
       }
     });
-    rounded[j] = {to, stride, groups};
+    rounded[j] = {to, stride};
   }
   pool_.run(first_item[jobs.size()], [&](int item, int thread) {
     size_t j = 0;
@@ -128,7 +134,7 @@ void Exec::run_jobs(std::span<const LinearJob> jobs) {
     if (products_ == Products::f32) {
       kernels_.linear({job.weight, begin, end, job.x, job.x_stride, job.n_tokens, job.y,
                        job.y_stride, workspace(thread)});
-    } else if (in.groups) {
+    } else if (groups) {
       kernels_.linear_blocks({job.weight, begin, end, reinterpret_cast<const InputGroup*>(in.x),
                               in.stride, job.n_tokens, job.y, job.y_stride, workspace(thread)});
     } else {

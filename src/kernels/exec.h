@@ -50,7 +50,10 @@ class Exec {
  private:
   static constexpr int kMaxJobs = 64;  // of one parallel loop; more are run in turns
 
-  void run_jobs(std::span<const LinearJob> jobs);
+  /// Whether its inputs are rounded to groups. Jobs that differ in it are run in turns, as inputs
+  /// that they share would be rounded twice, and there is room for once.
+  bool takes_groups(const LinearJob& job) const;
+  void run_jobs(std::span<const LinearJob> jobs, bool groups);
 
   const Kernels& kernels_;
   ThreadPool& pool_;

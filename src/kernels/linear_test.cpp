@@ -1,6 +1,7 @@
 // Linear layers of every kernel set: right, equal under every split, and inside their memory.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -527,6 +528,41 @@ TEST(Exec, ThreadsAndBatchesDoNotChangeABit) {
         }
       }
     }
+  }
+}
+
+// Block types and others that share their inputs: each job as if alone, within the room asked for.
+TEST(Exec, WeightsOfBothKindsShareTheirInputs) {
+  Rng rng(11);
+  constexpr int kCols = 512, kRows = 20;
+  constexpr size_t kTokens = 9, kInputs = kTokens * kCols, kGuardBytes = kInputs * 8;
+  std::vector<OwnedWeight> weights;
+  for (const DType type : {DType::q8_0, DType::bf16, DType::q4_0, DType::f32}) {
+    weights.push_back(random_weight(rng, {.type = type, .n_rows = kRows, .n_cols = kCols}));
+  }
+  const GuardedBytes x = random_floats(rng, kInputs);
+  for (const Kernels* set : test_sets()) {
+    ThreadPool pool(2);
+    Exec exec(*set, pool, Products::bf16);
+    ArenaBuilder dry;
+    exec.lay_out(dry, kInputs);
+    Arena arena = Arena::create(dry.bytes() + kGuardBytes).value();
+    ArenaBuilder builder(arena.data());
+    exec.lay_out(builder, kInputs);
+    std::vector<float> together(weights.size() * kTokens * kRows), alone(together.size());
+    std::vector<LinearJob> jobs;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      const size_t at = i * kTokens * kRows;
+      jobs.push_back(
+          {&weights[i].weight, x.as<float>(), kCols, kTokens, together.data() + at, kRows});
+      exec.linear(weights[i].weight, x.as<float>(), kTokens, alone.data() + at);
+    }
+    exec.linear(jobs);
+    ASSERT_EQ(together, alone) << set->name;
+    const std::byte* const guard = arena.data() + dry.bytes();
+    ASSERT_TRUE(std::all_of(guard, guard + kGuardBytes, [](std::byte b) {
+      return b == std::byte{};
+    })) << set->name;
   }
 }
 
