@@ -114,6 +114,12 @@ class Models(Convert):
     def test_f32(self):
         self.there_and_back("v4-micro")
 
+    def test_a_directory_may_end_with_a_slash(self):
+        gguf = self.folder / "model.gguf"
+        self.convert(GOLDENS / "v4-micro", gguf)
+        self.convert(gguf, f"{self.folder}/back//")
+        self.assertEqual(self.logits(self.folder / "back"), self.logits(gguf))
+
     def test_bundled(self):
         gguf = self.folder / "tiny.gguf"
         said = self.convert(TINY, gguf)

@@ -42,6 +42,12 @@ Result<void> check_paths(const ConvertFlags& flags, bool to_gguf) {
                      to_gguf ? "a directory" : "a GGUF file");
 }
 
+// "name/", as shells complete it, is "name": what is unfinished lies beside it, not in it.
+std::string without_slashes(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
+}
+
 void print(const std::string& out, const Conversion& done) {
   fmt::print("{}\n", out);
   for (const ConvertedTensors& one : done.tensors) {
@@ -91,13 +97,13 @@ Result<void> convert(const ConvertFlags& flags) {
     if (!bar) bar.emplace("converting", static_cast<double>(total) / kMiB, "MiB");
     bar->update(static_cast<double>(done) / kMiB);
   };
-  const Unfinished unfinished = files_until_done(flags.out, to_gguf);
-  const Result<Conversion> done = to_gguf
-                                      ? convert_to_gguf(*model, flags.in, flags.out, fp8, progress)
-                                      : to_directory(*model, flags.out, progress);
+  const std::string out = without_slashes(flags.out);
+  const Unfinished unfinished = files_until_done(out, to_gguf);
+  const Result<Conversion> done = to_gguf ? convert_to_gguf(*model, flags.in, out, fp8, progress)
+                                          : to_directory(*model, out, progress);
   bar.reset();
   if (!done) return tl::unexpected<Error>(done.error());
-  print(flags.out, *done);
+  print(out, *done);
   return {};
 }
 

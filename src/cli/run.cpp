@@ -62,7 +62,7 @@ Result<std::string> prompt_text(const RunFlags& flags) {
 
 struct Outcome {
   std::string weights;       // "mapped" or "copied"
-  size_t process_bytes = 0;  // see Footprint
+  size_t process_bytes = 0;  // see MemoryUse
   int prompt_tokens = 0;
   double prompt_seconds = 0;
   double decode_seconds = 0;
@@ -84,7 +84,7 @@ std::string_view reason_name(StopReason reason) {
 }
 
 // What the run was to take in all, and what it took.
-struct Footprint {
+struct MemoryUse {
   size_t process_bytes = 0;  // before the engine stands: program, tokenizer, prompt
   size_t planned_bytes = 0;
   size_t peak_bytes = 0;
@@ -94,14 +94,14 @@ struct Footprint {
   }
 };
 
-Footprint footprint(const Engine& engine, const Outcome& outcome) {
+MemoryUse memory_use(const Engine& engine, const Outcome& outcome) {
   return {.process_bytes = outcome.process_bytes,
           .planned_bytes = engine.memory().total_bytes() + outcome.process_bytes,
           .peak_bytes = peak_resident_bytes()};
 }
 
 void print_json(const Engine& engine, const Outcome& outcome) {
-  const Footprint memory = footprint(engine, outcome);
+  const MemoryUse memory = memory_use(engine, outcome);
   nlohmann::ordered_json parts;
   for (int p = 0; p < kNumParts; ++p) {
     parts[std::string(part_name(static_cast<Part>(p)))] =
@@ -161,7 +161,7 @@ void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
     fmt::print(stderr, "  {:<28} {:>12}\n", part.name,
                human_bytes(static_cast<double>(part.bytes)));
   }
-  const Footprint memory = footprint(engine, outcome);
+  const MemoryUse memory = memory_use(engine, outcome);
   const auto line = [](std::string_view label, size_t bytes) {
     fmt::print(stderr, "  {:<28} {:>12}\n", label, human_bytes(static_cast<double>(bytes)));
   };
