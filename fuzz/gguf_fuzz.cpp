@@ -1,7 +1,9 @@
-// A GGUF file, from any bytes: an error, or metadata and views that lie inside them.
+// A GGUF file, from any bytes: an error, or metadata and views that lie inside them, or inside the
+// whole file that a header alone speaks of.
 #include <cstdint>
 #include <cstdlib>
 #include <span>
+#include <vector>
 
 #include "formats/gguf.h"
 #include "formats/gguf_split.h"
@@ -27,14 +29,13 @@ unsigned read_value(const varve::GgufValue& value) {
   return sum;
 }
 
-}  // namespace
+constexpr size_t kMaxMissingBytes = 1 << 20;
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const auto bytes = std::as_bytes(std::span(data, size));
+void read_file(std::span<const std::byte> bytes) {
   const auto file = varve::parse_gguf(bytes, "fuzz.gguf");
   if (!file) {
     if (file.error().message.empty()) std::abort();
-    return 0;
+    return;
   }
   unsigned sum = 0;
   for (const varve::GgufMetadata::Entry& entry : file->metadata.entries()) {
@@ -51,5 +52,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     sum += sum_of(tensor.bytes);
   }
   [[maybe_unused]] volatile unsigned keep = sum;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const auto bytes = std::as_bytes(std::span(data, size));
+  read_file(bytes);
+  const auto whole_bytes = varve::gguf_file_bytes(bytes, "fuzz.gguf");
+  if (!whole_bytes || *whole_bytes <= size || *whole_bytes - size > kMaxMissingBytes) return 0;
+  std::vector<std::byte> whole(bytes.begin(), bytes.end());
+  whole.resize(*whole_bytes);
+  read_file(whole);
   return 0;
 }

@@ -34,17 +34,29 @@ Result<size_t> open_regular(const std::string& path, Descriptor& out) {
 
 }  // namespace
 
-Result<MappedFile> MappedFile::open(const std::string& path) {
+Result<MappedFile> MappedFile::open(const std::string& path, size_t min_bytes) {
   Descriptor descriptor;
   VARVE_TRY(const size_t size, open_regular(path, descriptor));
   MappedFile file;
+  if (min_bytes > size) {
+    // Read-only private pages are all the system's one page of zeros.
+    void* const zeros =
+        mmap(nullptr, min_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (zeros == MAP_FAILED) {
+      return bad_input("cannot map {} as {} bytes, the {} that it has and zeros: {}", path,
+                       min_bytes, size, std::strerror(errno));
+    }
+    file.data_ = static_cast<const std::byte*>(zeros);
+    file.size_ = min_bytes;
+  }
   if (size == 0) return file;
-  void* const at = mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor.fd, 0);
+  void* const at = mmap(const_cast<std::byte*>(file.data_), size, PROT_READ,
+                        MAP_SHARED | (file.data_ == nullptr ? 0 : MAP_FIXED), descriptor.fd, 0);
   if (at == MAP_FAILED) return bad_input("cannot map {}: {}", path, std::strerror(errno));
   // Advice: where the page cache is still to be filled, with pages that are quicker to look up.
   madvise(at, size, MADV_HUGEPAGE);
   file.data_ = static_cast<const std::byte*>(at);
-  file.size_ = size;
+  file.size_ = std::max(size, min_bytes);
   return file;
 }
 

@@ -12,8 +12,9 @@ namespace varve {
 
 class MappedFile {
  public:
-  /// Errors name the path and the system's reason. An empty file maps to no bytes.
-  static Result<MappedFile> open(const std::string& path);
+  /// Errors name the path and the system's reason. An empty file maps to no bytes. A file of fewer
+  /// than min_bytes is followed by zeros up to there, which take address space alone.
+  static Result<MappedFile> open(const std::string& path, size_t min_bytes = 0);
   MappedFile() = default;
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -40,6 +42,25 @@ TEST(MappedFile, EmptyFileHasNoBytes) {
   auto file = MappedFile::open(path);
   ASSERT_TRUE(file);
   EXPECT_TRUE(file->bytes().empty());
+  std::remove(path.c_str());
+}
+
+TEST(MappedFile, IsFollowedByZeros) {
+  constexpr size_t kMany = size_t{1} << 36;
+  const std::string path = temporary("mapped_file_short.bin");
+  for (const std::string& text : {std::string(), std::string("silt"), std::string(4096, 'x')}) {
+    std::ofstream(path) << text;
+    const auto file = MappedFile::open(path, kMany);
+    ASSERT_TRUE(file) << file.error().message;
+    ASSERT_EQ(file->bytes().size(), kMany);
+    EXPECT_EQ(std::memcmp(file->bytes().data(), text.data(), text.size()), 0);
+    EXPECT_EQ(static_cast<int>(file->bytes()[text.size()]), 0);
+    EXPECT_EQ(static_cast<int>(file->bytes()[kMany - 1]), 0);
+    EXPECT_EQ(MappedFile::open(path, 2)->bytes().size(), std::max(text.size(), size_t{2}));
+  }
+  const auto too_long = MappedFile::open(path, SIZE_MAX);
+  ASSERT_FALSE(too_long);
+  EXPECT_NE(too_long.error().message.find(path), std::string::npos);
   std::remove(path.c_str());
 }
 

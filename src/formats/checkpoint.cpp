@@ -15,7 +15,6 @@
 namespace varve {
 namespace {
 
-constexpr std::string_view kIndexName = "model.safetensors.index.json";
 constexpr std::string_view kSingleName = "model.safetensors";
 
 bool exists(const std::string& path) {
@@ -27,10 +26,8 @@ std::string join(const std::string& directory, std::string_view name) {
   return (std::filesystem::path(directory) / name).string();
 }
 
-// A shard lies beside its index: its name may not lead anywhere else.
-bool is_plain_name(const std::string& name) {
-  return !name.empty() && name != "." && name.find("..") == name.npos &&
-         name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
+bool is_gguf_file(const MappedFile& file, const std::string& path) {
+  return is_gguf(file.bytes()) || path.ends_with(".gguf");
 }
 
 template <class T>
@@ -52,10 +49,21 @@ void append(std::vector<T>& to, std::vector<T>&& from) {
 
 }  // namespace
 
-Result<void> Checkpoint::open_file(const std::string& path) {
+// As long as its header says, where that is all that is read.
+Result<MappedFile> Checkpoint::map(const std::string& path) const {
   VARVE_TRY(MappedFile map, MappedFile::open(path));
-  if (is_gguf(map.bytes()) || path.ends_with(".gguf")) return add_gguf(path, std::move(map));
-  return add_safetensors(path, std::move(map));
+  if (has_values()) return map;
+  VARVE_TRY(const uint64_t whole_bytes, is_gguf_file(map, path)
+                                            ? gguf_file_bytes(map.bytes(), path)
+                                            : safetensors_file_bytes(map.bytes(), path));
+  if (whole_bytes <= map.bytes().size()) return map;
+  return MappedFile::open(path, whole_bytes);
+}
+
+Result<void> Checkpoint::open_file(const std::string& path) {
+  VARVE_TRY(MappedFile file, map(path));
+  if (is_gguf_file(file, path)) return add_gguf(path, std::move(file));
+  return add_safetensors(path, std::move(file));
 }
 
 Result<void> Checkpoint::add_safetensors(const std::string& path, MappedFile map) {
@@ -86,11 +94,11 @@ Result<void> Checkpoint::add_gguf(const std::string& first_path, MappedFile firs
     GgufSplit found = split;
     if (part > 0) {
       if (!exists(path)) {
-        return bad_input("{}: expected part {} of {} beside it, found no {}", first_path, part + 1,
-                         split.n_parts, path);
+        return bad_input("{}: expected part {} of {}{} beside it, found no {}", first_path,
+                         part + 1, split.n_parts, has_values() ? "" : " (or its header)", path);
       }
-      VARVE_TRY(MappedFile map, MappedFile::open(path));
-      VARVE_TRY(const GgufMetadata metadata, add_gguf_part(path, std::move(map)));
+      VARVE_TRY(MappedFile file, map(path));
+      VARVE_TRY(const GgufMetadata metadata, add_gguf_part(path, std::move(file)));
       VARVE_TRY(found, read_gguf_split(metadata));
     }
     if (found.part != part || found.n_parts != split.n_parts) {
@@ -133,23 +141,11 @@ Result<void> Checkpoint::sort_by_name() {
 }
 
 Result<void> Checkpoint::add_shards(const std::string& index_path, const std::string& directory) {
-  VARVE_TRY(const JsonObject index, JsonObject::read(index_path));
-  VARVE_TRY(const JsonObject weight_map, index.object("weight_map"));
-  const std::vector<std::string> names = weight_map.keys();
-  std::vector<std::string> shards(names.size());  // shards[i] holds names[i]
-  std::map<std::string, size_t> first_tensor;     // of each shard, for messages
-  for (size_t i = 0; i < names.size(); ++i) {
-    VARVE_TRY(shards[i], weight_map.string(names[i]));
-    first_tensor.emplace(shards[i], i);
-  }
-  if (names.empty()) {
-    return bad_input("{}: field `weight_map`: expected at least one tensor, found none",
-                     index_path);
-  }
+  VARVE_TRY(const SafetensorsIndex index, SafetensorsIndex::read(index_path));
+  const std::vector<std::string>&names = index.names(), &shards = index.shards();
+  std::map<std::string, size_t> first_tensor;  // of each shard, for messages
+  for (size_t i = 0; i < names.size(); ++i) first_tensor.emplace(shards[i], i);
   for (const auto& [shard, i] : first_tensor) {
-    if (!is_plain_name(shard)) {
-      return weight_map.wrong(names[i], "the name of a file in the directory of the index");
-    }
     if (!exists(join(directory, shard))) {
       return bad_input("{}: tensor {}: expected it in shard {}, found no such file", index_path,
                        in_quotes(names[i]), in_quotes(shard));
@@ -157,8 +153,8 @@ Result<void> Checkpoint::add_shards(const std::string& index_path, const std::st
   }
   for (const auto& [shard, i] : first_tensor) {
     const std::string path = join(directory, shard);
-    VARVE_TRY(MappedFile map, MappedFile::open(path));
-    VARVE_CHECKED(add_safetensors(path, std::move(map)));
+    VARVE_TRY(MappedFile file, map(path));
+    VARVE_CHECKED(add_safetensors(path, std::move(file)));
   }
   VARVE_CHECKED(sort_by_name());
   for (size_t i = 0; i < names.size(); ++i) {
@@ -176,8 +172,9 @@ Result<void> Checkpoint::add_shards(const std::string& index_path, const std::st
   return {};
 }
 
-Result<Checkpoint> Checkpoint::open(const std::string& path) {
+Result<Checkpoint> Checkpoint::open(const std::string& path, Read read) {
   Checkpoint checkpoint;
+  checkpoint.read_ = read;
   checkpoint.path_ = path;
   try {
     std::error_code ignored;
@@ -185,15 +182,15 @@ Result<Checkpoint> Checkpoint::open(const std::string& path) {
       VARVE_CHECKED(checkpoint.open_file(path));
       return checkpoint;
     }
-    const std::string index_path = join(path, kIndexName);
+    const std::string index_path = join(path, kSafetensorsIndexName);
     const std::string single_path = join(path, kSingleName);
     if (exists(index_path)) {
       VARVE_CHECKED(checkpoint.add_shards(index_path, path));
     } else if (exists(single_path)) {
       VARVE_CHECKED(checkpoint.open_file(single_path));
     } else {
-      return bad_input("{}: expected {} or {} in this directory, found neither", path, kIndexName,
-                       kSingleName);
+      return bad_input("{}: expected {} or {} in this directory, found neither", path,
+                       kSafetensorsIndexName, kSingleName);
     }
     return checkpoint;
   } catch (const std::exception& error) {
@@ -239,6 +236,33 @@ std::vector<std::span<const std::byte>> Checkpoint::mapped_ranges() const {
   ranges.reserve(maps_.size());
   for (const MappedFile& map : maps_) ranges.push_back(map.bytes());
   return ranges;
+}
+
+bool has_checkpoint(const std::string& directory) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(directory, error), end; at != end && !error;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")) return true;
+  }
+  return false;
+}
+
+Result<CheckpointOutline> open_outline(const std::string& directory) {
+  CheckpointOutline out;
+  if (!has_checkpoint(directory)) return out;
+  const std::string index_path = join(directory, kSafetensorsIndexName);
+  if (exists(index_path)) {
+    VARVE_TRY(out.index, SafetensorsIndex::read(index_path));
+    const std::vector<std::string>& shards = out.index->shards();
+    const bool alone = std::none_of(shards.begin(), shards.end(), [&](const std::string& shard) {
+      return exists(join(directory, shard));
+    });
+    if (alone) return out;
+    out.index.reset();
+  }
+  VARVE_TRY(out.checkpoint, Checkpoint::open(directory, Read::headers));
+  return out;
 }
 
 }  // namespace varve

@@ -12,10 +12,15 @@
 #include "base/result.h"
 #include "formats/gguf_metadata.h"
 #include "formats/safetensors_header.h"
+#include "formats/safetensors_index.h"
 #include "formats/unread_tensor.h"
 #include "tensor/view.h"
 
 namespace varve {
+
+/// What of a checkpoint is read. With `headers` its files may end anywhere behind their headers,
+/// and values mean nothing: those that are not there are zeros.
+enum class Read { all, headers };
 
 /// Opening costs O(n log n) in the tensors and touches only headers: 145,116 of them in 8 shards
 /// take 0.4 s (CheckpointTest.ManyTensorsOpenFast, two busy cores). Types read: of safetensors F32
@@ -28,7 +33,7 @@ class Checkpoint {
   /// shards, or with model.safetensors; where both are there the index is followed. A shard's
   /// tensors that the index does not list are there too. Or it is one GGUF file, or the first part
   /// of a split one (NAME-00001-of-00003.gguf), beside which the others lie.
-  static Result<Checkpoint> open(const std::string& path);
+  static Result<Checkpoint> open(const std::string& path, Read read = Read::all);
 
   /// Null for a name that is not there or whose type is not read. O(log n).
   const TensorView* find(std::string_view name) const;
@@ -41,11 +46,13 @@ class Checkpoint {
   const Metadata& metadata() const { return metadata_; }
   /// Of a GGUF file, or of the first of its parts; null for safetensors.
   const GgufMetadata* gguf() const { return gguf_ ? &*gguf_ : nullptr; }
+  /// Whether values may be read, not only names, types and shapes.
+  bool has_values() const { return read_ == Read::all; }
 
   /// Copies all files into memory (MappedFile::replace_by_copy); views stay what they are.
   Result<void> replace_by_copy(const std::function<void(size_t)>& progress);
 
-  /// Bytes of all the files, and of those that were copied.
+  /// Bytes of all the files, whole ones, and of those that were copied.
   size_t mapped_bytes() const;
   size_t copied_bytes() const;
   /// Where the files lie in memory, in the order of files().
@@ -54,6 +61,7 @@ class Checkpoint {
   const std::vector<std::string>& files() const { return paths_; }
 
  private:
+  Result<MappedFile> map(const std::string& path) const;
   Result<void> open_file(const std::string& path);
   Result<void> add_safetensors(const std::string& path, MappedFile map);
   Result<void> add_gguf(const std::string& first_path, MappedFile first);
@@ -61,6 +69,7 @@ class Checkpoint {
   Result<void> add_shards(const std::string& index_path, const std::string& directory);
   Result<void> sort_by_name();
 
+  Read read_ = Read::all;
   std::string path_;
   std::vector<std::string> paths_;
   std::vector<MappedFile> maps_;
@@ -69,5 +78,18 @@ class Checkpoint {
   Metadata metadata_;
   std::optional<GgufMetadata> gguf_;
 };
+
+/// What is there of a checkpoint.
+struct CheckpointOutline {
+  std::optional<Checkpoint> checkpoint;   // where any of its files is there
+  std::optional<SafetensorsIndex> index;  // where it is alone
+};
+
+/// Reads headers, or the index where no shard is beside it, or nothing where no file of a
+/// checkpoint is there (has_checkpoint()).
+Result<CheckpointOutline> open_outline(const std::string& directory);
+
+/// Whether any .safetensors file or an index of such is in a directory.
+bool has_checkpoint(const std::string& directory);
 
 }  // namespace varve

@@ -125,6 +125,66 @@ TEST_F(CheckpointTest, BadIndexes) {
   expect_error("folder");
 }
 
+// ---- headers alone
+
+TEST_F(CheckpointTest, HeadersAreEnoughForShapes) {
+  put_shard("1.safetensors", {"a", "c"});
+  put_shard("2.safetensors", {"b"});
+  put_index(R"({"a":"1.safetensors","b":"2.safetensors","c":"1.safetensors"})");
+  size_t whole_bytes = 0;
+  for (const char* const name : {"1.safetensors", "2.safetensors"}) {
+    const std::string path = directory_ + "/" + name;
+    whole_bytes += std::filesystem::file_size(path);
+    std::filesystem::resize_file(path, std::filesystem::file_size(path) - 2);
+  }
+  expect_error("expected an end within the");
+  const auto checkpoint = Checkpoint::open(directory_, Read::headers);
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_FALSE(checkpoint->has_values());
+  EXPECT_EQ(checkpoint->mapped_bytes(), whole_bytes);
+  EXPECT_EQ(checkpoint->find("c")->shape, (std::vector<int64_t>{2}));
+  EXPECT_EQ(static_cast<int>(checkpoint->find("b")->bytes[1]), 0);
+}
+
+TEST_F(CheckpointTest, WhatIsThereOfADirectory) {
+  const auto outline = [&] { return open_outline(directory_); };
+  EXPECT_FALSE(has_checkpoint(directory_));
+  EXPECT_FALSE(outline()->checkpoint || outline()->index);
+  put_index(R"({"a":"1.safetensors","b":"2.safetensors"})");
+  ASSERT_TRUE(outline()->index);
+  EXPECT_TRUE(outline()->index->lists("b"));
+  put_shard("2.safetensors", {"b"});  // no longer alone
+  EXPECT_NE(outline().error().message.find(R"("a": expected it in shard "1.safetensors")"),
+            std::string::npos);
+  put_shard("1.safetensors", {"a"});
+  EXPECT_TRUE(outline()->checkpoint && !outline()->index);
+  put_index("7");
+  EXPECT_NE(outline().error().message.find("expected an object, found 7"), std::string::npos);
+  std::filesystem::remove(directory_ + "/model.safetensors.index.json");
+  EXPECT_NE(outline().error().message.find("found neither"), std::string::npos);
+}
+
+TEST_F(CheckpointTest, HeadersThatNoFileCanFollow) {
+  const auto message = [&](const std::string& header) {
+    put("model.safetensors", safetensors_bytes(header, 0));
+    const auto checkpoint = Checkpoint::open(directory_, Read::headers);
+    return checkpoint ? "no error" : checkpoint.error().message;
+  };
+  EXPECT_NE(message(R"({"a":{"dtype":"I8","shape":[9223372036854775807],)"
+                    R"("data_offsets":[0,9223372036854775807]}})")
+                .find("model.safetensors as 922337203685477"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"a":{"dtype":"I8","shape":[2],"data_offsets":[2,4]}})")
+                .find("found it at 2 behind a hole"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"a":{"dtype":"I8","shape":[3],"data_offsets":[0,4]}})")
+                .find("expected 3 bytes for I8 [3], found 4"),
+            std::string::npos);
+  EXPECT_NE(message(R"({"a":{"dtype":"I8","shape":[3],"data_offsets":[]}})")
+                .find("`data_offsets`: expected 2 integers, found 0"),
+            std::string::npos);
+}
+
 // ---- GGUF
 
 // Part `part` (from 0) of n_parts, with one F32 [2] tensor.
@@ -187,6 +247,24 @@ TEST_F(CheckpointTest, GgufPartsAreOneCheckpoint) {
   EXPECT_EQ(checkpoint->find("a")->file, directory_ + "/m-00002-of-00003.gguf");
   EXPECT_EQ(checkpoint->files().size(), 3u);
   EXPECT_EQ(checkpoint->mapped_ranges().size(), 3u);
+  EXPECT_EQ(checkpoint->gguf()->string("part").value(), "number 0");
+}
+
+TEST_F(CheckpointTest, GgufHeadersAreEnoughForShapes) {
+  const std::string first = gguf_part(0, 2, 2, "a"), second = gguf_part(1, 2, 2, "b");
+  const std::string path = directory_ + "/m-00001-of-00002.gguf";
+  put("m-00001-of-00002.gguf", first.substr(0, first.size() - 8));
+  const auto alone = Checkpoint::open(path, Read::headers);
+  ASSERT_FALSE(alone);
+  EXPECT_NE(alone.error().message.find("expected part 2 of 2 (or its header) beside it"),
+            std::string::npos);
+  put("m-00002-of-00002.gguf", second.substr(0, second.size() - 8));
+  EXPECT_FALSE(Checkpoint::open(path));
+  const auto checkpoint = Checkpoint::open(path, Read::headers);
+  ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+  EXPECT_EQ(checkpoint->find("b")->bytes.size(), 8u);
+  // Writers fill the last tensor up to 32 bytes.
+  EXPECT_EQ(checkpoint->mapped_bytes(), first.size() + second.size() + 2 * 24);
   EXPECT_EQ(checkpoint->gguf()->string("part").value(), "number 0");
 }
 

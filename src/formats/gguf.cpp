@@ -242,14 +242,8 @@ Result<void> check_extents(const std::vector<Entry>& entries, size_t data_bytes,
   return {};
 }
 
-Result<void> read_tensors(Cursor& cursor, uint64_t n, std::span<const std::byte> bytes,
-                          size_t alignment, const std::string& file, GgufFile& out) {
-  std::vector<Entry> entries;
-  entries.reserve(static_cast<size_t>(n));
-  for (uint64_t i = 0; i < n; ++i) {
-    VARVE_TRY(Entry entry, read_tensor(cursor, alignment, file));
-    entries.push_back(std::move(entry));
-  }
+Result<void> add_tensors(std::vector<Entry>& entries, std::span<const std::byte> data,
+                         const std::string& file, GgufFile& out) {
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return a.name < b.name; });
   for (size_t i = 1; i < entries.size(); ++i) {
@@ -258,8 +252,6 @@ Result<void> read_tensors(Cursor& cursor, uint64_t n, std::span<const std::byte>
                        in_quotes(entries[i].name));
     }
   }
-  const size_t data_at = (cursor.at() + alignment - 1) / alignment * alignment;
-  const auto data = bytes.subspan(std::min(data_at, bytes.size()));
   VARVE_CHECKED(check_extents(entries, data.size(), file));
   for (Entry& entry : entries) {
     if (!entry.type->read_as) {
@@ -277,7 +269,19 @@ Result<void> read_tensors(Cursor& cursor, uint64_t n, std::span<const std::byte>
   return {};
 }
 
-Result<GgufFile> parse(std::span<const std::byte> bytes, const std::string& file) {
+uint64_t aligned(uint64_t n, size_t alignment) {
+  return (n + alignment - 1) / alignment * alignment;
+}
+
+// All before the data.
+struct Header {
+  GgufMetadata metadata;
+  std::vector<Entry> entries;  // as in the file
+  size_t alignment = 1;
+  size_t data_at = 0;  // in the file, which may end before it
+};
+
+Result<Header> read_header(std::span<const std::byte> bytes, const std::string& file) {
   Cursor cursor(bytes, file);
   VARVE_TRY(const auto magic, cursor.take(kMagic.size(), "the name of the format"));
   if (!is_gguf(magic)) {
@@ -293,11 +297,50 @@ Result<GgufFile> parse(std::span<const std::byte> bytes, const std::string& file
   }
   VARVE_TRY(const auto n_tensors, cursor.count("the number of tensors", kMinTensorBytes));
   VARVE_TRY(const auto n_entries, cursor.count("the number of metadata entries", kMinEntryBytes));
-  GgufFile out;
+  Header out;
   VARVE_TRY(out.metadata, MetadataReader(cursor, file).read(n_entries, version));
-  VARVE_TRY(const size_t alignment, read_alignment(out.metadata));
-  VARVE_CHECKED(read_tensors(cursor, n_tensors, bytes, alignment, file, out));
+  VARVE_TRY(out.alignment, read_alignment(out.metadata));
+  out.entries.reserve(static_cast<size_t>(n_tensors));
+  for (uint64_t i = 0; i < n_tensors; ++i) {
+    VARVE_TRY(Entry entry, read_tensor(cursor, out.alignment, file));
+    out.entries.push_back(std::move(entry));
+  }
+  out.data_at = aligned(cursor.at(), out.alignment);
   return out;
+}
+
+Result<GgufFile> parse(std::span<const std::byte> bytes, const std::string& file) {
+  VARVE_TRY(Header header, read_header(bytes, file));
+  GgufFile out;
+  out.metadata = std::move(header.metadata);
+  const auto data = bytes.subspan(std::min(header.data_at, bytes.size()));
+  VARVE_CHECKED(add_tensors(header.entries, data, file, out));
+  return out;
+}
+
+Result<uint64_t> file_bytes(std::span<const std::byte> bytes, const std::string& file) {
+  VARVE_TRY(const Header header, read_header(bytes, file));
+  uint64_t data_bytes = 0;
+  for (const Entry& entry : header.entries) {
+    const uint64_t most = (uint64_t{1} << 63) - entry.bytes;
+    if (entry.offset > most) {
+      return bad_input("{}: tensor {}: expected {} bytes of data at offset {} or before, found {}",
+                       file, in_quotes(entry.name), entry.bytes, most, entry.offset);
+    }
+    data_bytes = std::max(data_bytes, aligned(entry.offset + entry.bytes, header.alignment));
+  }
+  return header.data_at + data_bytes;
+}
+
+// What `read` gives; exceptions (of memory) end here.
+template <class T>
+Result<T> caught(Result<T> (*read)(std::span<const std::byte>, const std::string&),
+                 std::span<const std::byte> bytes, const std::string& file) {
+  try {
+    return read(bytes, file);
+  } catch (const std::exception& error) {
+    return fail(ErrorKind::internal, "{}: cannot read the header: {}", file, error.what());
+  }
 }
 
 }  // namespace
@@ -308,11 +351,11 @@ bool is_gguf(std::span<const std::byte> bytes) {
 }
 
 Result<GgufFile> parse_gguf(std::span<const std::byte> bytes, const std::string& file) {
-  try {
-    return parse(bytes, file);
-  } catch (const std::exception& error) {
-    return fail(ErrorKind::internal, "{}: cannot read the header: {}", file, error.what());
-  }
+  return caught(parse, bytes, file);
+}
+
+Result<uint64_t> gguf_file_bytes(std::span<const std::byte> bytes, const std::string& file) {
+  return caught(file_bytes, bytes, file);
 }
 
 }  // namespace varve

@@ -35,4 +35,9 @@ bool is_gguf(std::span<const std::byte> bytes);
 /// while reading is larger than a fixed multiple of the bytes that stand for it.
 Result<GgufFile> parse_gguf(std::span<const std::byte> bytes, const std::string& file);
 
+/// Bytes of the whole file by its header, where `bytes` may be the first of them only: up to the
+/// end of the tensor that lies last, filled up to the alignment as writers do. Places of tensors
+/// are not checked further.
+Result<uint64_t> gguf_file_bytes(std::span<const std::byte> bytes, const std::string& file);
+
 }  // namespace varve

@@ -165,6 +165,25 @@ TEST(Gguf, TruncatedAnywhereIsASentence) {
     EXPECT_NE(error_of(bytes.substr(0, n)), "no error") << n;
 }
 
+TEST(Gguf, SaysHowLongTheFileIs) {
+  const std::string bytes = good().file(kGoodData);
+  const size_t header_end = good().file(0).size();
+  for (size_t n = 0; n <= bytes.size(); ++n) {
+    const std::string cut = bytes.substr(0, n);
+    const auto whole = gguf_file_bytes(as_bytes(cut), "cut.gguf");
+    EXPECT_EQ(whole.has_value(), n >= header_end) << n;
+    if (whole) {
+      EXPECT_EQ(*whole, (bytes.size() + 31) / 32 * 32);
+    }
+  }
+  const std::string far = GgufBytes().tensor("a", {8}, kF32, UINT64_MAX - 31).file(0);
+  const auto whole = gguf_file_bytes(as_bytes(far), "far.gguf");
+  ASSERT_FALSE(whole);
+  EXPECT_NE(whole.error().message.find("far.gguf: tensor \"a\": expected 32 bytes of data at"),
+            std::string::npos)
+      << whole.error().message;
+}
+
 TEST(Gguf, AnyByteChangedNeverCrashes) {
   const std::string bytes = good().file(kGoodData);
   for (size_t at = 0; at < bytes.size() - kGoodData; ++at) {

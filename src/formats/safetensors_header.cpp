@@ -324,6 +324,78 @@ std::string shown_byte(char c) {
   return fmt::format("byte 0x{:02x}", static_cast<unsigned char>(c));
 }
 
+constexpr size_t kLengthBytes = 8;
+
+// The JSON between the length and the data.
+Result<std::string_view> header_text(std::span<const std::byte> bytes, const std::string& file) {
+  if (bytes.size() < kLengthBytes) {
+    return bad_input("{}: expected at least {} bytes (the length of the header), found {}", file,
+                     kLengthBytes, bytes.size());
+  }
+  uint64_t header_bytes = 0;
+  for (size_t i = 0; i < kLengthBytes; ++i) {
+    header_bytes |= static_cast<uint64_t>(bytes[i]) << (8 * i);
+  }
+  if (header_bytes > kMaxHeaderBytes) {
+    return bad_input("{}: expected a header of at most {} bytes, found a length of {}", file,
+                     kMaxHeaderBytes, header_bytes);
+  }
+  if (header_bytes > bytes.size() - kLengthBytes) {
+    return bad_input("{}: expected a header of {} bytes, found only {} bytes after its length",
+                     file, header_bytes, bytes.size() - kLengthBytes);
+  }
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data() + kLengthBytes),
+                              header_bytes);
+  if (!text.starts_with('{')) {
+    return bad_input("{}: expected a header that starts with {{, found {}", file,
+                     text.empty() ? "an empty one" : shown_byte(text[0]));
+  }
+  return text;
+}
+
+struct Header {
+  std::vector<Entry> entries;
+  Metadata metadata;
+  size_t data_at = 0;  // in the file
+};
+
+Result<Header> read_header(std::span<const std::byte> bytes, const std::string& file) {
+  VARVE_TRY(const std::string_view text, header_text(bytes, file));
+  HeaderReader reader;
+  if (!json::sax_parse(text.begin(), text.end(), &reader)) {
+    return bad_input("{}: {}", file, reader.problem);
+  }
+  return Header{std::move(reader.entries), std::move(reader.metadata), kLengthBytes + text.size()};
+}
+
+Result<SafetensorsFile> parse(std::span<const std::byte> bytes, const std::string& file) {
+  VARVE_TRY(Header header, read_header(bytes, file));
+  VARVE_TRY(SafetensorsFile out, collect(header.entries, bytes.subspan(header.data_at), file));
+  out.metadata = std::move(header.metadata);
+  return out;
+}
+
+Result<uint64_t> file_bytes(std::span<const std::byte> bytes, const std::string& file) {
+  VARVE_TRY(const Header header, read_header(bytes, file));
+  int64_t data_bytes = 0;
+  for (const Entry& entry : header.entries) {
+    if (!entry.offsets || entry.offsets->empty()) continue;
+    data_bytes = std::max(data_bytes, entry.offsets->back());
+  }
+  return header.data_at + static_cast<uint64_t>(data_bytes);
+}
+
+// What `read` gives; exceptions (of memory, of the JSON reader) end here.
+template <class T>
+Result<T> caught(Result<T> (*read)(std::span<const std::byte>, const std::string&),
+                 std::span<const std::byte> bytes, const std::string& file) {
+  try {
+    return read(bytes, file);
+  } catch (const std::exception& error) {
+    return fail(ErrorKind::internal, "{}: cannot read the header: {}", file, error.what());
+  }
+}
+
 }  // namespace
 
 std::optional<int> safetensors_bits(std::string_view dtype) {
@@ -356,40 +428,11 @@ std::string readable_dtypes() {
 
 Result<SafetensorsFile> parse_safetensors(std::span<const std::byte> bytes,
                                           const std::string& file) {
-  constexpr size_t kLengthBytes = 8;
-  if (bytes.size() < kLengthBytes) {
-    return bad_input("{}: expected at least {} bytes (the length of the header), found {}", file,
-                     kLengthBytes, bytes.size());
-  }
-  uint64_t header_bytes = 0;
-  for (size_t i = 0; i < kLengthBytes; ++i) {
-    header_bytes |= static_cast<uint64_t>(bytes[i]) << (8 * i);
-  }
-  if (header_bytes > kMaxHeaderBytes) {
-    return bad_input("{}: expected a header of at most {} bytes, found a length of {}", file,
-                     kMaxHeaderBytes, header_bytes);
-  }
-  if (header_bytes > bytes.size() - kLengthBytes) {
-    return bad_input("{}: expected a header of {} bytes, found only {} bytes after its length",
-                     file, header_bytes, bytes.size() - kLengthBytes);
-  }
-  const char* const text = reinterpret_cast<const char*>(bytes.data() + kLengthBytes);
-  if (header_bytes == 0 || text[0] != '{') {
-    return bad_input("{}: expected a header that starts with {{, found {}", file,
-                     header_bytes == 0 ? "an empty one" : shown_byte(text[0]));
-  }
-  try {
-    HeaderReader reader;
-    if (!json::sax_parse(text, text + header_bytes, &reader)) {
-      return bad_input("{}: {}", file, reader.problem);
-    }
-    VARVE_TRY(SafetensorsFile out,
-              collect(reader.entries, bytes.subspan(kLengthBytes + header_bytes), file));
-    out.metadata = std::move(reader.metadata);
-    return out;
-  } catch (const std::exception& error) {
-    return fail(ErrorKind::internal, "{}: cannot read the header: {}", file, error.what());
-  }
+  return caught(parse, bytes, file);
+}
+
+Result<uint64_t> safetensors_file_bytes(std::span<const std::byte> bytes, const std::string& file) {
+  return caught(file_bytes, bytes, file);
 }
 
 }  // namespace varve

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -35,6 +36,10 @@ struct SafetensorsFile {
 /// Reads the header at the start of `bytes`, the whole file named `file` in messages.
 Result<SafetensorsFile> parse_safetensors(std::span<const std::byte> bytes,
                                           const std::string& file);
+
+/// Bytes of the whole file by its header, where `bytes` may be the first of them only: up to the
+/// end of the tensor that lies last. What the header says is not checked further.
+Result<uint64_t> safetensors_file_bytes(std::span<const std::byte> bytes, const std::string& file);
 
 /// Bits of one element of a published safetensors type, read by varve or not; nothing for others.
 std::optional<int> safetensors_bits(std::string_view dtype);

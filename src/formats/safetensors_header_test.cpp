@@ -69,6 +69,25 @@ TEST(SafetensorsHeader, TruncatedAnywhereIsASentence) {
   }
 }
 
+TEST(SafetensorsHeader, SaysHowLongTheFileIs) {
+  const std::string bytes = safetensors_bytes(kGood, kGoodData);
+  const size_t header_end = 8 + kGood.size();
+  for (size_t n = 0; n <= bytes.size(); ++n) {
+    const std::string cut = bytes.substr(0, n);
+    const auto whole = safetensors_file_bytes(as_bytes(cut), "cut.safetensors");
+    EXPECT_EQ(whole.has_value(), n >= header_end) << n;
+    if (whole) {
+      EXPECT_EQ(*whole, bytes.size());
+    }
+  }
+  const std::string empty = safetensors_bytes("{}", 0);
+  EXPECT_EQ(safetensors_file_bytes(as_bytes(empty), "f").value(), empty.size());
+  const std::string_view most =
+      R"({"a":{"dtype":"I8","shape":[1],"data_offsets":[0,9223372036854775807]}})";
+  EXPECT_EQ(safetensors_file_bytes(as_bytes(safetensors_bytes(most, 0)), "f").value(),
+            8 + most.size() + INT64_MAX);
+}
+
 TEST(SafetensorsHeader, AnyByteChangedNeverCrashes) {
   const std::string bytes = safetensors_bytes(kGood, kGoodData);
   for (size_t at = 0; at < bytes.size() - kGoodData; ++at) {
