@@ -4,13 +4,17 @@
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import unittest
 from pathlib import Path
 
 BIN = os.environ["VARVE_BIN"]
 SOURCE = Path(os.environ["VARVE_SOURCE_DIR"])
 MODEL = SOURCE / "models" / "varve-tiny"
+SHARDS = SOURCE / "tests" / "data" / "goldens" / "v4-flash-mini"
+INDEX = "model.safetensors.index.json"
 GPU = ["--device", "gpu:1008G,165T,24G"]
 
 
@@ -91,6 +95,121 @@ class Plan(unittest.TestCase):
             self.assertEqual(done.returncode, code, (arguments, done.stderr))
             self.assertIn(words, done.stderr)
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+
+
+def header(file):
+    """A safetensors file without its data."""
+    data = file.read_bytes()
+    return data[:8 + int.from_bytes(data[:8], "little")]
+
+
+class FromHeaders(unittest.TestCase):
+    def setUp(self):
+        self.directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    def copy(self, source, *names):
+        for name in names:
+            shutil.copy(source / name, self.directory / name)
+
+    def expect_as_whole(self, cut, whole):
+        expected, found = (plan(path, "--ctx", 4096, *GPU) for path in (whole, cut))
+        for key in ("footprint", "contexts", "ways", "largest_ctx_tokens", "row_formats"):
+            self.assertEqual(found[key], expected[key], key)
+        self.assertEqual(found["footprint"]["parts"][0]["part"], "weights")
+        self.assertEqual(found["footprint"]["parts"][0]["known"], "exact")
+        for verb in (("run", cut, "-p", "x"), ("inspect", cut)):
+            self.expect_sentence(verb, "")
+
+    def expect_sentence(self, arguments, words, code=3):
+        done = varve(*arguments)
+        self.assertEqual(done.returncode, code, (arguments, done.stderr))
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertIn(words, done.stderr)
+
+    def weights(self):
+        parts = plan(self.directory, "--ctx", 512, *GPU)["footprint"]["parts"]
+        return parts[0]["part"], parts[0]["bytes"], parts[0]["known"]
+
+    def test_one_safetensors_file(self):
+        self.copy(MODEL, "config.json")
+        data = (MODEL / "model.safetensors").read_bytes()
+        n = len(header(MODEL / "model.safetensors"))
+        for end in (n, n + 1, len(data) // 2, len(data) - 1):
+            (self.directory / "model.safetensors").write_bytes(data[:end])
+            self.expect_as_whole(self.directory, MODEL)
+        for end in (0, 7, 100, n - 1):
+            (self.directory / "model.safetensors").write_bytes(data[:end])
+            self.expect_sentence(("plan", self.directory), "model.safetensors: expected")
+
+    def test_shards(self):
+        self.copy(SHARDS, "config.json", INDEX)
+        shards = sorted(SHARDS.glob("model-*.safetensors"))
+        for shard in shards:
+            (self.directory / shard.name).write_bytes(header(shard))
+        self.expect_as_whole(self.directory, SHARDS)
+        (self.directory / shards[1].name).unlink()
+        self.expect_sentence(("plan", self.directory), f"expected it in shard \"{shards[1].name}\"")
+
+    def test_an_index(self):
+        self.copy(SHARDS, "config.json", INDEX)
+        index = json.loads((SHARDS / INDEX).read_text())
+        self.assertEqual(self.weights(), ("weights, as the index has them",
+                                          index["metadata"]["total_size"], "assumed"))
+        self.expect_sentence(("run", self.directory, "-p", "x"), "found no such file")
+        for metadata in ({}, None):
+            index["metadata"] = metadata
+            (self.directory / INDEX).write_text(json.dumps(index))
+            self.assertEqual(self.weights()[0], "weights, as the config has them")
+
+    def test_a_gguf_file(self):
+        whole, cut = self.directory / "whole.gguf", self.directory / "cut.gguf"
+        done = varve("convert", MODEL, whole)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        data = whole.read_bytes()
+
+        def plans(end):
+            cut.write_bytes(data[:end])
+            return varve("plan", cut, *GPU).returncode == 0
+
+        least, most = 0, len(data)  # does not plan, does
+        while most - least > 1:
+            middle = (least + most) // 2
+            least, most = (least, middle) if plans(middle) else (middle, most)
+        for end in (most, len(data) // 2, len(data) - 32):
+            self.assertTrue(plans(end))
+            self.expect_as_whole(cut, whole)
+        for end in (3, most // 2, most - 1):
+            self.assertFalse(plans(end))
+            self.expect_sentence(("plan", cut), "cut.gguf: expected")
+
+    def test_bad_input_is_one_sentence(self):
+        config = json.loads((SHARDS / "config.json").read_text())
+        index = json.loads((SHARDS / INDEX).read_text())
+        name = "layers.0.attn.wq_a.weight"
+        fewer = {key: shard for key, shard in index["weight_map"].items() if key != name}
+        good = {"config.json": json.dumps(config), INDEX: json.dumps(index)}
+        in_one = {INDEX: '{"weight_map":{"a":"1.safetensors"}}'}
+        one = lambda text: {**in_one, "1.safetensors": chr(len(text)) + "\0" * 7 + text}
+        for files, words in [
+                ({INDEX: "[]"}, f"{INDEX}: expected a JSON object"),
+                ({INDEX: "{"}, "not JSON"),
+                ({INDEX: '{"weight_map":7}'}, "`weight_map`: expected an object, found 7"),
+                ({INDEX: '{"weight_map":{}}'}, "expected at least one tensor"),
+                ({INDEX: '{"weight_map":{"a":7}}'}, "`weight_map.a`: expected a string"),
+                ({INDEX: '{"weight_map":{"a":"../a"}}'}, "expected the name of a file"),
+                ({INDEX: json.dumps({**index, "metadata": 7})}, "field `metadata`"),
+                ({INDEX: json.dumps({**index, "metadata": {"total_size": "x"}})},
+                 "field `metadata.total_size`: expected"),
+                ({INDEX: json.dumps({**index, "weight_map": fewer})}, name),
+                ({"config.json": "{"}, "config.json"),
+                ({"config.json": json.dumps({**config, "hidden_size": None})}, "`hidden_size`"),
+                (one("{}"), "found it in none"),
+                (one("{x}"), "1.safetensors: expected a header in JSON"),
+                (one("[]"), "1.safetensors: expected a header that starts with {"),
+                ({**in_one, "1.safetensors": "no header"}, "1.safetensors: expected a header")]:
+            for file, text in {**good, **files}.items():
+                (self.directory / file).write_text(text)
+            self.expect_sentence(("plan", self.directory), words)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ struct InspectFlags {
 // ---- the model ----
 
 Result<std::unique_ptr<Model>> load_for(const InspectFlags& flags, const std::string& path) {
-  if (flags.wants_plan() && is_config_alone(path)) return load_shapes(config_of(path));
+  if (flags.wants_plan() && is_config_alone(path)) return load_shapes(path);
   return load_model(path);
 }
 

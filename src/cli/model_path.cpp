@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "formats/checkpoint.h"
+
 namespace varve::cli {
 namespace {
 
@@ -26,15 +28,6 @@ fs::path beside_program(const char* name) {
   return {};
 }
 
-bool has_weights(const fs::path& directory) {
-  std::error_code error;
-  for (fs::directory_iterator at(directory, error), end; at != end && !error; at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 Result<std::string> model_or_bundled(const std::string& given) {
@@ -49,16 +42,12 @@ Result<std::string> model_or_bundled(const std::string& given) {
   return bundled.string();
 }
 
-std::string config_of(const std::string& path) {
-  std::error_code error;
-  return fs::is_directory(path, error) ? (fs::path(path) / "config.json").string() : path;
-}
-
 bool is_config_alone(const std::string& path) {
   std::error_code error;
-  const fs::path config = config_of(path);
+  fs::path config = path;
+  if (fs::is_directory(config, error)) config /= "config.json";
   return config.extension() == ".json" && fs::exists(config, error) &&
-         !has_weights(config.parent_path());
+         !has_checkpoint(config.parent_path().string());
 }
 
 std::string model_or_published(const std::string& name) {

@@ -14,10 +14,8 @@ namespace varve::cli {
 Result<std::string> model_or_bundled(const std::string& given);
 
 /// Whether `path` is a config.json, or a directory with one, that has no weights beside it: enough
-/// for a plan (load_shapes of config_of).
+/// for a plan (load_shapes).
 bool is_config_alone(const std::string& path);
-/// DIR/config.json of a directory; another path as it is.
-std::string config_of(const std::string& path);
 /// `name` where there is such a path; else NAME.json of the configs of published models that come
 /// with the program, where there is one.
 std::string model_or_published(const std::string& name);

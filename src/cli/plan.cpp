@@ -228,9 +228,8 @@ void print_json(const Plan& plan) {
 
 // ---- the verb
 
-Result<std::unique_ptr<Model>> load(const std::string& path, bool alone) {
-  if (alone) return load_shapes(config_of(path));
-  auto model = load_model(path);
+Result<std::unique_ptr<Model>> load(const std::string& path) {
+  auto model = load_shapes(path);
   if (!model && model.error().message.starts_with("no model at")) {
     return usage_error("{}; configs that come with varve: {}", model.error().message,
                        fmt::join(published_models(), ", "));
@@ -242,8 +241,7 @@ Result<void> plan(const PlanFlags& flags) {
   VARVE_TRY(EngineOptions options, flags.engine.options());
   VARVE_TRY(const std::string given, model_or_bundled(flags.engine.model));
   const std::string path = model_or_published(given);
-  const bool alone = is_config_alone(path);
-  VARVE_TRY(const std::unique_ptr<Model> model, load(path, alone));
+  VARVE_TRY(const std::unique_ptr<Model> model, load(path));
   VARVE_CHECKED(flags.engine.check_pools(*model));
   if (flags.sequences < 1 || flags.sequences > kMaxLogitRows) {
     return usage_error("--sequences {}: expected 1 to {}", flags.sequences, kMaxLogitRows);
@@ -267,17 +265,17 @@ Result<void> plan(const PlanFlags& flags) {
            .ways = {}};
   VARVE_TRY(out.machine, machine_of(flags, options));
   const size_t memory = out.machine.memory_bytes;
-  VARVE_TRY(out.footprint, footprint(*model, options, memory, !alone));
+  VARVE_TRY(out.footprint, footprint(*model, options, memory));
   out.largest_ctx = largest_context_within(*model, options, memory);
   for (const int ctx : kContexts) {
     if (ctx > model->max_position()) break;
     EngineOptions at = options;
     at.ctx_tokens = ctx;
-    VARVE_TRY(Footprint taken, footprint(*model, at, memory, !alone));
+    VARVE_TRY(Footprint taken, footprint(*model, at, memory));
     const Roofline roof = decode_roofline(out, at, ctx - 1);
     out.columns.push_back({ctx, std::move(taken), 1 / roof.seconds, roof.bound()});
   }
-  VARVE_TRY(out.ways, ways_to_fit(*model, options, !alone, memory));
+  VARVE_TRY(out.ways, ways_to_fit(*model, options, memory));
   if (flags.json) {
     print_json(out);
     return {};
@@ -315,8 +313,10 @@ void add_plan(CLI::App& app, Action& action) {
       ->capture_default_str();
   verb->add_flag("--json", flags->json, "Print one JSON object");
   verb->footer(
-      "MODEL may be a config.json without weights, or the name of a published model\n"
-      "whose config comes with varve (models/configs). Example: what fits into 8 GiB?\n"
+      "MODEL may be a directory or GGUF file of which only the headers are there (files\n"
+      "cut off behind them), or config.json and the index, or a config.json alone, or the\n"
+      "name of a published model whose config comes with varve (models/configs).\n"
+      "Example: what fits into 8 GiB?\n"
       "  varve plan qwen3-8b --memory 8G --ctx 32768 --kv k=q8_0,v=q4_0");
   verb->callback([flags, &action] { action = [flags] { return plan(*flags); }; });
 }

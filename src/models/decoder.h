@@ -20,7 +20,7 @@ struct DecoderWeights {
   Weight embed;             // [vocab_size, d]
   std::vector<float> norm;  // [d], before the head
   Weight head;              // [vocab_size, d]; the embedding where they are tied
-  /// Of a model without files: the memory of its matrices.
+  /// Of a model without files: what its matrices are made from.
   std::shared_ptr<StandIns> stand_ins;
 };
 
@@ -59,8 +59,13 @@ class Decoder : public Model {
     return checkpoint_.replace_by_copy(progress);
   }
 
+  WeightSource weight_source() const final {
+    if (!weights_.stand_ins) return WeightSource::files;
+    return weights_.stand_ins->total_bytes() ? WeightSource::index : WeightSource::config;
+  }
   size_t weight_bytes() const final {
-    return weights_.stand_ins ? matrix_bytes() : checkpoint_.mapped_bytes();
+    if (!weights_.stand_ins) return checkpoint_.mapped_bytes();
+    return weights_.stand_ins->total_bytes().value_or(matrix_bytes());
   }
   size_t decode_weight_bytes() const final;
   size_t decode_weight_macs() const final;

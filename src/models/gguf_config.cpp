@@ -89,8 +89,9 @@ constexpr std::array kScalingFields = {
 
 class Translator {
  public:
-  Translator(const GgufMetadata& metadata, const FindTensor& find, std::string_view architecture)
-      : metadata_(metadata), find_(find), architecture_(architecture) {}
+  Translator(const GgufMetadata& metadata, const FindTensor& find, Read read,
+             std::string_view architecture)
+      : metadata_(metadata), find_(find), read_(read), architecture_(architecture) {}
 
   Result<JsonObject> translate() {
     VARVE_CHECKED(decoder());
@@ -175,6 +176,7 @@ class Translator {
 
   const GgufMetadata& metadata_;
   const FindTensor& find_;
+  const Read read_;
   const std::string_view architecture_;
   json out_ = json::object();
   FieldNames names_;
@@ -276,7 +278,7 @@ Result<void> Translator::check_llama_heads() const {
 Result<void> Translator::frequency_factors() {
   const std::string name = "rope_freqs.weight";
   const TensorView* const factors = find_(name);
-  if (factors == nullptr) return {};
+  if (factors == nullptr || read_ == Read::headers) return {};
   if (out_.contains("rope_scaling")) {
     return metadata_.wrong(key("rope.scaling.type"), fmt::format("none beside tensor {}", name));
   }
@@ -406,13 +408,14 @@ Result<void> Translator::swiglu_limit() {
 
 }  // namespace
 
-Result<JsonObject> config_from_gguf(const GgufMetadata& metadata, const FindTensor& find) {
+Result<JsonObject> config_from_gguf(const GgufMetadata& metadata, const FindTensor& find,
+                                    Read read) {
   VARVE_TRY(const std::string_view architecture, metadata.string(kArchitectureKey));
   if (!is_one_of(architecture, kArchitectures)) {
     return metadata.wrong(kArchitectureKey,
                           fmt::format("one that runs ({})", fmt::join(kArchitectures, ", ")));
   }
-  return Translator(metadata, find, architecture).translate();
+  return Translator(metadata, find, read, architecture).translate();
 }
 
 }  // namespace varve

@@ -14,6 +14,8 @@
 
 namespace varve {
 
+namespace fs = std::filesystem;
+
 std::string_view part_name(Part part) {
   switch (part) {
     case Part::embed:
@@ -48,9 +50,9 @@ Result<StoredTypes> types_of(const JsonObject& json, const deepseek_v4::Config& 
 }
 
 // Opens the files with the weights, once the config has been found to be good.
-using OpenWeights = std::function<Result<Checkpoint>()>;
+using OpenWeights = std::function<Result<CheckpointOutline>()>;
 
-// A family's model out of its config; with stand-ins for its weights where `open` is empty.
+// A family's model out of its config; with stand-ins for weights of which no file is there.
 // `check_limits` and `load_weights` are the family's.
 template <class M>
 Result<std::unique_ptr<Model>> build(Result<typename M::Config> parsed, const JsonObject& json,
@@ -59,13 +61,15 @@ Result<std::unique_ptr<Model>> build(Result<typename M::Config> parsed, const Js
   VARVE_TRY(typename M::Config config, std::move(parsed));
   VARVE_CHECKED(check_limits(config, file));
   VARVE_CHECKED(check_cache(file, config.cache_shape()));
+  VARVE_TRY(CheckpointOutline found, open());
   Checkpoint checkpoint;
   std::shared_ptr<StandIns> stand_ins;
-  if (open) {
-    VARVE_TRY(checkpoint, open());
+  if (found.checkpoint) {
+    checkpoint = std::move(*found.checkpoint);
   } else {
     VARVE_TRY(StoredTypes types, types_of(json, config));
-    stand_ins = std::make_shared<StandIns>(std::move(types));
+    VARVE_TRY(StandIns made, StandIns::create(std::move(types), std::move(found.index)));
+    stand_ins = std::make_shared<StandIns>(std::move(made));
   }
   const WeightLoader tensors(checkpoint, stand_ins.get(), config.fp8_block_rows,
                              config.fp8_block_cols);
@@ -94,7 +98,12 @@ Result<std::unique_ptr<Model>> build_named(const JsonObject& config, const OpenW
                   fmt::join(llama::kModelTypes, ", "), fmt::join(mla::kModelTypes, ", ")));
 }
 
-Result<std::unique_ptr<Model>> load_gguf(const std::string& path) {
+Result<CheckpointOutline> outline_of(Result<Checkpoint> opened) {
+  VARVE_TRY(Checkpoint checkpoint, std::move(opened));
+  return CheckpointOutline{std::move(checkpoint), std::nullopt};
+}
+
+Result<std::unique_ptr<Model>> load_gguf(const std::string& path, Read read) {
   VARVE_TRY(const MappedFile file, MappedFile::open(path));
   if (!is_gguf(file.bytes()) && !path.ends_with(".gguf")) {
     return bad_input(
@@ -102,27 +111,38 @@ Result<std::unique_ptr<Model>> load_gguf(const std::string& path) {
         "another file",
         path);
   }
-  VARVE_TRY(Checkpoint checkpoint, Checkpoint::open(path));
-  VARVE_TRY(const JsonObject config,
-            config_from_gguf(*checkpoint.gguf(),
-                             [&](std::string_view name) { return checkpoint.find(name); }));
-  return build_named(config, [&]() -> Result<Checkpoint> { return std::move(checkpoint); });
+  VARVE_TRY(Checkpoint checkpoint, Checkpoint::open(path, read));
+  VARVE_TRY(
+      const JsonObject config,
+      config_from_gguf(
+          *checkpoint.gguf(), [&](std::string_view name) { return checkpoint.find(name); }, read));
+  return build_named(config, [&] { return outline_of(std::move(checkpoint)); });
+}
+
+std::string config_in(const std::string& directory) {
+  return (fs::path(directory) / "config.json").string();
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Model>> load_model(const std::string& path) {
-  namespace fs = std::filesystem;
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return bad_input("no model at {}", path);
-  if (!fs::is_directory(path, ignored)) return load_gguf(path);
-  VARVE_TRY(const JsonObject config, JsonObject::read((fs::path(path) / "config.json").string()));
-  return build_named(config, [&] { return Checkpoint::open(path); });
+  if (!fs::is_directory(path, ignored)) return load_gguf(path, Read::all);
+  VARVE_TRY(const JsonObject config, JsonObject::read(config_in(path)));
+  return build_named(config, [&] { return outline_of(Checkpoint::open(path)); });
 }
 
-Result<std::unique_ptr<Model>> load_shapes(const std::string& config_file) {
-  VARVE_TRY(const JsonObject config, JsonObject::read(config_file));
-  return build_named(config, nullptr);
+Result<std::unique_ptr<Model>> load_shapes(const std::string& path) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return bad_input("no model at {}", path);
+  if (fs::is_directory(path, ignored)) {
+    VARVE_TRY(const JsonObject config, JsonObject::read(config_in(path)));
+    return build_named(config, [&] { return open_outline(path); });
+  }
+  if (!path.ends_with(".json")) return load_gguf(path, Read::headers);
+  VARVE_TRY(const JsonObject config, JsonObject::read(path));
+  return build_named(config, [] { return CheckpointOutline{}; });
 }
 
 }  // namespace varve

@@ -119,6 +119,10 @@ struct ExpertCounts {
   int n_used = 0;
 };
 
+/// What says how many bytes of weights there are: the files' headers, the index of files that are
+/// not there, or the config alone.
+enum class WeightSource { files, index, config };
+
 /// Weights and shape of a loaded model. Its values never change; any number of runners share it.
 class Model {
  public:
@@ -139,7 +143,9 @@ class Model {
   /// to read than mapped pages, but neither shared nor given back. While no runner runs; `progress`
   /// is told of bytes as they are read. After an error the model is of no use.
   virtual Result<void> copy_weights(const std::function<void(size_t)>& progress) = 0;
-  /// Bytes of the files; without them, of the matrices in the types that the config names.
+  virtual WeightSource weight_source() const = 0;
+  /// Bytes of the files; of their tensors, as an index has it; or of the matrices in the types that
+  /// the config names.
   virtual size_t weight_bytes() const = 0;
   /// Bytes of weights that decoding one token reads, and multiply-adds that it does with them.
   virtual size_t decode_weight_bytes() const = 0;
@@ -165,8 +171,10 @@ class Model {
 /// is; the message about an unknown one lists those that run.
 Result<std::unique_ptr<Model>> load_model(const std::string& path);
 
-/// A model without weights, from a config.json alone: for plans. Its matrices have shapes and the
-/// types that the config names (StoredTypes). It must not be run.
-Result<std::unique_ptr<Model>> load_shapes(const std::string& config_file);
+/// A model for plans, from as much as is there of what load_model() takes: files may end behind
+/// their headers, shards may be missing beside their index, or all files but the config.json, which
+/// may be `path` itself. Matrices have the types of the headers, else those that the config names
+/// (StoredTypes). No value is read even where it is there. It must not be run.
+Result<std::unique_ptr<Model>> load_shapes(const std::string& path);
 
 }  // namespace varve

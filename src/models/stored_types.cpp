@@ -35,6 +35,24 @@ Result<StoredTypes> stored_types(const JsonObject& config) {
                      .fp8_scales = DType::f32};
 }
 
+Result<StandIns> StandIns::create(StoredTypes types, std::optional<SafetensorsIndex> index) {
+  StandIns out;
+  out.types_ = std::move(types);
+  if (!index) return out;
+  VARVE_TRY(out.total_bytes_, index->total_bytes());
+  out.index_ = std::move(index);
+  return out;
+}
+
+Result<void> StandIns::check_listed(const std::vector<std::string>& names) const {
+  if (!index_) return {};
+  for (const std::string& name : names) {
+    if (index_->lists(name)) return {};
+  }
+  return bad_input("{}: field `weight_map`: expected one of the tensors {}, it is missing",
+                   index_->file(), fmt::join(names, ", "));
+}
+
 Result<const std::byte*> StandIns::zeros(size_t n_bytes) {
   if (pages_.empty() || pages_.back().bytes().size() < n_bytes) {
     VARVE_TRY(ZeroPages pages, ZeroPages::create(std::max<size_t>(n_bytes, 1)));

@@ -26,23 +26,20 @@ std::vector<int64_t> stack_shape(int n_stack, int n_rows, int n_cols) {
   return {n_stack, n_rows, n_cols};
 }
 
-Result<float> float_at(const TensorView& tensor, size_t i) {
-  uint16_t half;
-  float value;
-  switch (tensor.type) {
-    case DType::f32:
-      std::memcpy(&value, tensor.bytes.data() + i * 4, 4);
-      return value;
-    case DType::bf16:
-      std::memcpy(&half, tensor.bytes.data() + i * 2, 2);
-      return f32_from_bf16(half);
-    case DType::f16:
-      std::memcpy(&half, tensor.bytes.data() + i * 2, 2);
-      return f32_from_f16(half);
-    default:
-      return bad_input("{}: tensor {}: expected F32, BF16 or F16, found {}", tensor.file,
-                       tensor.name, dtype_name(tensor.type));
+bool is_float(DType type) {
+  return type == DType::f32 || type == DType::bf16 || type == DType::f16;
+}
+
+// Of a tensor of such a type.
+float float_at(const TensorView& tensor, size_t i) {
+  if (tensor.type == DType::f32) {
+    float value;
+    std::memcpy(&value, tensor.bytes.data() + i * 4, 4);
+    return value;
   }
+  uint16_t half;
+  std::memcpy(&half, tensor.bytes.data() + i * 2, 2);
+  return tensor.type == DType::bf16 ? f32_from_bf16(half) : f32_from_f16(half);
 }
 
 }  // namespace
@@ -52,6 +49,7 @@ std::string WeightLoader::stored_name(const std::string& name) const {
 }
 
 bool WeightLoader::has(const std::string& name) const {
+  if (stand_ins_ != nullptr) return stand_ins_->lists(name);
   return checkpoint_.find(stored_name(name)) != nullptr;
 }
 
@@ -88,8 +86,10 @@ Weight WeightLoader::shaped(DType type, DType scale_type, int n_rows, int n_cols
   return weight;
 }
 
-Result<Weight> WeightLoader::stand_in(const std::string& name, int n_rows, int n_cols) const {
-  const DType type = stand_ins_->types().of_matrix(name);
+Result<Weight> WeightLoader::stand_in(const std::vector<std::string>& names, int n_rows,
+                                      int n_cols) const {
+  VARVE_CHECKED(stand_ins_->check_listed(names));
+  const DType type = stand_ins_->types().of_matrix(names.front());
   const DType scale_type = type == DType::i8 ? DType::f8_e8m0 : stand_ins_->types().fp8_scales;
   Weight weight = shaped(type, scale_type, n_rows, n_cols);
   const size_t n_scale_rows = static_cast<size_t>(blocks(n_rows, weight.scale_rows));
@@ -106,8 +106,7 @@ Result<Weight> WeightLoader::matrix(const TensorView& tensor,
                                     int n_rows, int n_cols) const {
   const DType type = tensor.type;
   const bool packed = type == DType::i8, scaled = packed || type == DType::f8_e4m3;
-  const bool plain = type == DType::f32 || type == DType::bf16 || type == DType::f16;
-  if (!scaled && !plain && !dtype_is_block(type)) {
+  if (!scaled && !is_float(type) && !dtype_is_block(type)) {
     return bad_input(
         "{}: tensor {}: expected F32, BF16, F16, F8_E4M3, I8 (packed e2m1) or a block type, "
         "found {}",
@@ -142,26 +141,27 @@ Result<Weight> WeightLoader::matrix(const TensorView& tensor,
 
 Result<Weight> WeightLoader::linear(const std::vector<std::string>& names, int n_rows,
                                     int n_cols) const {
-  if (has_stand_ins()) return stand_in(names.front() + ".weight", n_rows, n_cols);
   std::vector<std::string> whole, scales;
   for (const std::string& name : names) {
     whole.push_back(name + ".weight");
     scales.push_back(name + ".scale");
     scales.push_back(name + ".weight_scale_inv");
   }
+  if (stand_ins_ != nullptr) return stand_in(whole, n_rows, n_cols);
   VARVE_TRY(const TensorView* tensor, find(whole));
   return matrix(*tensor, scales, 0, n_rows, n_cols);
 }
 
 Result<Weight> WeightLoader::bare(const std::vector<std::string>& names, int n_rows,
                                   int n_cols) const {
-  if (has_stand_ins()) return stand_in(names.front(), n_rows, n_cols);
+  if (stand_ins_ != nullptr) return stand_in(names, n_rows, n_cols);
   VARVE_TRY(const TensorView* tensor, find(names));
   return matrix(*tensor, {tensor->name + ".scale", tensor->name + "_scale_inv"}, 0, n_rows, n_cols);
 }
 
 Result<Weight> WeightLoader::stacked(const std::string& name, int index, int n_stack,
                                      int stack_rows, int first_row, int n_rows, int n_cols) const {
+  if (stand_ins_ != nullptr) return stand_in({name}, n_rows, n_cols);
   VARVE_TRY(const TensorView* tensor, find({name}));
   VARVE_TRY(Weight weight, matrix(*tensor, {name + "_scale_inv", name + ".scale", name + "_scale"},
                                   n_stack, stack_rows, n_cols));
@@ -189,24 +189,30 @@ Result<ExpertWeights> WeightLoader::stacked_mlp(const std::string& prefix, int i
 
 Result<std::vector<float>> WeightLoader::vector(const std::vector<std::string>& names,
                                                 const std::vector<int64_t>& shape) const {
-  if (has_stand_ins()) {
-    size_t n = 1;
-    for (const int64_t extent : shape) n *= static_cast<size_t>(extent);
-    return std::vector<float>(n);
+  size_t n = 1;
+  for (const int64_t extent : shape) n *= static_cast<size_t>(extent);
+  std::vector<float> values(n);
+  if (stand_ins_ != nullptr) {
+    VARVE_CHECKED(stand_ins_->check_listed(names));
+    return values;
   }
   VARVE_TRY(const TensorView* tensor, find(names));
   VARVE_CHECKED(expect_shape(*tensor, shape));
-  std::vector<float> values(static_cast<size_t>(tensor->n_elements()));
-  for (size_t i = 0; i < values.size(); ++i) {
-    VARVE_TRY(values[i], float_at(*tensor, i));
+  if (!is_float(tensor->type)) {
+    return bad_input("{}: tensor {}: expected F32, BF16 or F16, found {}", tensor->file,
+                     tensor->name, dtype_name(tensor->type));
   }
+  if (!has_values()) return values;
+  for (size_t i = 0; i < n; ++i) values[i] = float_at(*tensor, i);
   return values;
 }
 
 Result<std::vector<int32_t>> WeightLoader::integers(const std::vector<std::string>& names,
                                                     int n_rows, int n_cols, int limit) const {
-  if (has_stand_ins()) {
-    return std::vector<int32_t>(static_cast<size_t>(n_rows) * static_cast<size_t>(n_cols));
+  std::vector<int32_t> values(static_cast<size_t>(n_rows) * static_cast<size_t>(n_cols));
+  if (stand_ins_ != nullptr) {
+    VARVE_CHECKED(stand_ins_->check_listed(names));
+    return values;
   }
   VARVE_TRY(const TensorView* tensor, find(names));
   VARVE_CHECKED(expect_shape(*tensor, {n_rows, n_cols}));
@@ -214,7 +220,7 @@ Result<std::vector<int32_t>> WeightLoader::integers(const std::vector<std::strin
     return bad_input("{}: tensor {}: expected I64 or I32, found {}", tensor->file, tensor->name,
                      dtype_name(tensor->type));
   }
-  std::vector<int32_t> values(static_cast<size_t>(tensor->n_elements()));
+  if (!has_values()) return values;
   const size_t width = dtype_bytes(tensor->type);
   for (size_t i = 0; i < values.size(); ++i) {
     int64_t value = 0;

@@ -22,15 +22,15 @@ class WeightLoader {
   WeightLoader(const Checkpoint& checkpoint, int block_rows, int block_cols)
       : checkpoint_(checkpoint), block_rows_(block_rows), block_cols_(block_cols) {}
   /// With `stand_ins`, which must outlive the weights, `checkpoint` is empty: matrices are of the
-  /// types that it names, small tensors are zeros, and of several published names has() knows none.
+  /// types that it names, small tensors are zeros, and has() knows the names of an index, if any.
   WeightLoader(const Checkpoint& checkpoint, StandIns* stand_ins, int block_rows, int block_cols)
       : checkpoint_(checkpoint),
         stand_ins_(stand_ins),
         block_rows_(block_rows),
         block_cols_(block_cols) {}
 
-  /// Whether values mean nothing.
-  bool has_stand_ins() const { return stand_ins_ != nullptr; }
+  /// Whether values may be read: without, small tensors are zeros.
+  bool has_values() const { return stand_ins_ == nullptr && checkpoint_.has_values(); }
 
   /// A linear layer [n_rows, n_cols]. `names` are without ".weight". Types: F32, BF16, F16; F8_E4M3
   /// with a scale per block; I8 (packed e2m1) with a scale per 32 columns; GGUF's block types.
@@ -64,7 +64,7 @@ class WeightLoader {
   std::string stored_name(const std::string& name) const;
   Result<const TensorView*> find(const std::vector<std::string>& names) const;
   Weight shaped(DType type, DType scale_type, int n_rows, int n_cols) const;
-  Result<Weight> stand_in(const std::string& name, int n_rows, int n_cols) const;
+  Result<Weight> stand_in(const std::vector<std::string>& names, int n_rows, int n_cols) const;
   Result<Weight> matrix(const TensorView& tensor, const std::vector<std::string>& scale_names,
                         int n_stack, int n_rows, int n_cols) const;
 

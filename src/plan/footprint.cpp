@@ -16,10 +16,22 @@ std::optional<EngineOptions> within(const Model& model, EngineOptions options,
   return options;
 }
 
+// An index says nothing of the shards' headers, and its size is its writer's word.
+std::string_view weights_label(WeightSource source) {
+  switch (source) {
+    case WeightSource::files:
+      return "weights";
+    case WeightSource::index:
+      return "weights, as the index has them";
+    case WeightSource::config:
+      break;
+  }
+  return "weights, as the config has them";
+}
+
 }  // namespace
 
-Result<Footprint> footprint(const Model& model, const EngineOptions& options, size_t memory_bytes,
-                            bool has_files) {
+Result<Footprint> footprint(const Model& model, const EngineOptions& options, size_t memory_bytes) {
   Footprint out;
   VARVE_TRY(out.memory,
             Engine::plan(model, within(model, options, memory_bytes).value_or(options)));
@@ -27,8 +39,9 @@ Result<Footprint> footprint(const Model& model, const EngineOptions& options, si
   const auto add = [&](std::string_view name, size_t bytes, Known known = Known::exact) {
     if (bytes > 0) out.parts.push_back({std::string(name), bytes, known});
   };
-  add(has_files ? "weights" : "weights, as the config has them", memory.weight_bytes,
-      has_files ? Known::exact : Known::assumed);
+  const WeightSource source = model.weight_source();
+  add(weights_label(source), memory.weight_bytes,
+      source == WeightSource::files ? Known::exact : Known::assumed);
   add("small tensors as f32", memory.vector_bytes);
   size_t counted = 0;
   for (const PoolInfo& info : pools()) {

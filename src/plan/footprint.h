@@ -28,10 +28,8 @@ struct Footprint {
 };
 
 /// Of a run that may take memory_bytes, weights and all: where the chunk is left open and the
-/// largest does not fit, a smaller one is chosen. Errors: as of Engine::plan(). `has_files` says
-/// how the weights are known.
-Result<Footprint> footprint(const Model& model, const EngineOptions& options, size_t memory_bytes,
-                            bool has_files);
+/// largest does not fit, a smaller one is chosen. Errors: as of Engine::plan().
+Result<Footprint> footprint(const Model& model, const EngineOptions& options, size_t memory_bytes);
 
 /// The largest context, up to the model's own, of which a run fits: in whole blocks, or all of it.
 /// 0: none.

@@ -40,7 +40,7 @@ TEST(Footprint, OfPublishedModels) {
     EXPECT_DOUBLE_EQ(layout.bytes_per_token(), c.bytes_per_token) << c.name;
   }
   const auto llama = published("llama-3.1-8b");
-  const auto taken = footprint(*llama, native(32 << 10), size_t{24} << 30, false);
+  const auto taken = footprint(*llama, native(32 << 10), size_t{24} << 30);
   ASSERT_TRUE(taken) << taken.error().message;
   EXPECT_EQ(taken->memory.cache.pools[Pool::k] + taken->memory.cache.pools[Pool::v],
             size_t{4} << 30);
@@ -49,7 +49,7 @@ TEST(Footprint, OfPublishedModels) {
 TEST(Footprint, PartsAddUp) {
   for (const char* const name : {"llama-3.1-8b", "deepseek-v4-flash", "deepseek-v3.2"}) {
     const auto model = published(name);
-    const auto taken = footprint(*model, native(16 << 10), size_t{24} << 30, false);
+    const auto taken = footprint(*model, native(16 << 10), size_t{24} << 30);
     ASSERT_TRUE(taken) << taken.error().message;
     size_t sum = 0;
     for (const FootprintPart& part : taken->parts) sum += part.bytes;
@@ -62,9 +62,7 @@ TEST(Footprint, TheLargestContextIsTheLastThatFits) {
   const size_t memory = size_t{18} << 30;
   const int largest = largest_context_within(*model, native(1), memory);
   ASSERT_GT(largest, 0);
-  const auto total = [&](int ctx) {
-    return footprint(*model, native(ctx), memory, false)->total_bytes();
-  };
+  const auto total = [&](int ctx) { return footprint(*model, native(ctx), memory)->total_bytes(); };
   EXPECT_LE(total(largest), memory);
   EXPECT_GT(total(largest + kBlockTokens), memory);
   EXPECT_EQ(largest_context_within(*model, native(1), model->weight_bytes()), 0);
@@ -75,7 +73,7 @@ TEST(Ways, TakeLessThanWhatWasAsked) {
     const auto model = published(name);
     EngineOptions options = native(64 << 10);
     options.n_sessions = 4;
-    const auto ways = ways_to_fit(*model, options, false, size_t{24} << 30);
+    const auto ways = ways_to_fit(*model, options, size_t{24} << 30);
     ASSERT_TRUE(ways) << ways.error().message;
     ASSERT_GT(ways->size(), 1u) << name;
     for (size_t i = 1; i < ways->size(); ++i) {

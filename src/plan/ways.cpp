@@ -38,10 +38,10 @@ std::optional<Quality> quality_of(const CacheLayout& layout) {
 }
 
 Result<std::vector<Way>> ways_to_fit(const Model& model, const EngineOptions& options,
-                                     bool has_files, size_t memory_bytes) {
+                                     size_t memory_bytes) {
   std::vector<Way> ways;
   const auto add = [&](std::string flags, const EngineOptions& changed) -> Result<void> {
-    VARVE_TRY(Footprint taken, footprint(model, changed, memory_bytes, has_files));
+    VARVE_TRY(Footprint taken, footprint(model, changed, memory_bytes));
     const CacheLayout layout(model.cache_shape(), changed.formats);
     ways.push_back({std::move(flags), changed, std::move(taken),
                     largest_context_within(model, changed, memory_bytes), quality_of(layout)});

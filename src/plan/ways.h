@@ -28,6 +28,6 @@ struct Way {
 /// The run as asked, then the others, by how little they change: row formats from the finest, a
 /// smaller chunk, one sequence. Errors: as of Engine::plan().
 Result<std::vector<Way>> ways_to_fit(const Model& model, const EngineOptions& options,
-                                     bool has_files, size_t memory_bytes);
+                                     size_t memory_bytes);
 
 }  // namespace varve

@@ -29,7 +29,7 @@ struct Loader {
                         .row_bytes = nope * value_bytes});
       out.uv.push_back(kv_b.rows(first + c.nope_dim, c.v_dim));
     }
-    if (all.has_stand_ins()) return;
+    if (!all.has_values()) return;
     out.uk_memory.resize(head_bytes * static_cast<size_t>(c.n_heads));
     std::vector<float> row(rank);
     for (int h = 0; h < c.n_heads; ++h) {
