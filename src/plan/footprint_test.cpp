@@ -32,6 +32,7 @@ TEST(Footprint, OfPublishedModels) {
   for (const Case& c : {Case{"llama-3.1-8b", 32 * 2 * 8 * 128 * 2.0},
                         {"qwen2.5-7b", 28 * 2 * 4 * 128 * 2.0},
                         {"qwen3-8b", 36 * 2 * 8 * 128 * 2.0},
+                        {"smollm2-135m", 30 * 2 * 3 * 64 * 2.0},
                         {"deepseek-v4-flash", 3514.25},
                         {"deepseek-v4-pro", 5031.4375}}) {
     const auto model = published(c.name);

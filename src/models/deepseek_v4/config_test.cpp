@@ -88,7 +88,8 @@ TEST(DeepseekV4Config, Pro) {
 }
 
 TEST(DeepseekV4Config, OtherModelsAreRefused) {
-  for (const char* const name : {"deepseek-v3.2", "llama-3.1-8b", "qwen2.5-7b", "qwen3-8b"}) {
+  for (const char* const name :
+       {"deepseek-v3.2", "llama-3.1-8b", "qwen2.5-7b", "qwen3-8b", "smollm2-135m"}) {
     auto result = parse(published(name).dump(), name);
     ASSERT_FALSE(result) << name;
     EXPECT_NE(result.error().message.find("field `model_type`: expected one that runs"),
