@@ -346,13 +346,14 @@ class InspectTest(VerbTest):
             ("deepseek-v4-pro", "gqa_8", 5031.4375 / (61 * 4096)),
             ("deepseek-v4-flash", "gqa_8", 3514.25 / (43 * 4096)),
             ("llama-3.1-8b", "mha", 8 / 32),
+            ("llama-3.1-8b", "mla", 131072 / (32 * 1152)),
             ("deepseek-v3.2", "mha", (648 + 68) / (128 * (128 + 64 + 128) * 2)),
         ]:
             config = CONFIGS / f"{name}.json"
             out = json.loads(self.inspect(config, "--ctx", "4096", "--json").stdout)
             self.assertAlmostEqual(out["cache"]["comparisons"][beside]["share"], share, delta=1e-9)
         text = self.inspect(CONFIGS / "deepseek-v4-pro.json", "--ctx", "4096").stdout
-        self.assertRegex(text, r"DeepSeek-V3.2: 61 layers of 656 \+ 132 B +48068 +10.47 %")
+        self.assertRegex(text, r"DeepSeek-V3.2, 61 layers +48068 +10.47 %")
         self.assertLessEqual(max(map(len, text.splitlines())), 80)
 
     def test_plan_usage_errors(self):

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import unittest
 from pathlib import Path
+from xml.etree import ElementTree
 
 BIN = os.environ["VARVE_BIN"]
 SOURCE = Path(os.environ["VARVE_SOURCE_DIR"])
@@ -82,6 +83,61 @@ class Plan(unittest.TestCase):
         for line in done.stdout.splitlines():
             self.assertLessEqual(len(line), 80, line)
 
+    # What DeepSeek's report says of V4: 10 % and 7 % of V3.2's cache, 2 % of GQA-8's, 27 % and 10 % of
+    # the FLOPs at 1M, in percent to the second digit.
+    def test_compare_says_what_the_report_says(self):
+        for model, gqa_8, v32, weighted, unweighted in [
+                ("deepseek-v4-pro", 2.01, 10.47, 26.45, 26.19),
+                ("deepseek-v4-flash", 2.00, 7.31, 9.97, 12.12)]:
+            out = plan(model, "--compare")
+            self.assertEqual(out["schema"], "varve.plan.compare/1")
+            self.assertEqual(out["flops_count"], {"weights": 1, "index_fp8": 1, "index_fp4": 0.5,
+                                                  "attention_bf16": 2})
+            own = out["attention"][0]
+            shares = [100 * share for share in own["shares"].values()]
+            for share, expected in zip(shares, [gqa_8, v32, weighted, unweighted], strict=True):
+                self.assertAlmostEqual(share, expected, delta=0.005)
+            text = varve("plan", model, "--compare").stdout
+            self.assertRegex(text, rf"this model +{gqa_8:.2f} +{v32:.2f} +"
+                                   rf"{weighted:.2f} +{unweighted:.2f}\n")
+
+    def test_compare_adds_up(self):
+        out = plan("llama-3.1-8b", "--compare", "--kv", "all=q8_0")
+        self.assertEqual([row["id"] for row in out["attention"]],
+                         ["own", "mha", "gqa_8", "mla", "dsa", "csa_hca", "deepseek_v32"])
+        self.assertEqual(out["row_formats"], {"k": "q8_0", "v": "q8_0"})
+        count = out["flops_count"]
+        for row in out["attention"]:
+            self.assertEqual([at["ctx_tokens"] for at in row["depths"]],
+                             [4096 * 4 ** i for i in range(5)])
+            index = count["index_fp4" if row["id"] == "csa_hca" else "index_fp8"]
+            for at in row["depths"]:
+                flops = at["flops"]
+                self.assertEqual(at["cache_bytes"], row["bytes_per_token"] * at["ctx_tokens"] +
+                                 row["bytes_per_sequence"])
+                self.assertEqual(flops["weights"], 2 * row["active_parameters"])
+                self.assertEqual(flops["sum"],
+                                 flops["weights"] + flops["index"] + flops["attention"])
+                self.assertAlmostEqual(
+                    flops["weighted"] /
+                    (flops["weights"] + index * flops["index"] + 2 * flops["attention"]), 1)
+
+    def test_compare_text_and_picture(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for model in ["deepseek-v4-pro", "deepseek-v3.2", "smollm2-135m", MODEL]:
+                picture = Path(folder) / "compare.svg"
+                done = varve("plan", model, "--compare", "--svg", picture)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                for line in done.stdout.splitlines():
+                    self.assertLessEqual(len(line), 80, line)
+                root = ElementTree.parse(picture).getroot()
+                curves = [node for node in root if node.tag.endswith("polyline")]
+                labels = [node.text for node in root if node.tag.endswith("text")]
+                rows = plan(model, "--compare")["attention"]
+                self.assertEqual(len(curves), 2 * len(rows))
+                for row in rows:
+                    self.assertIn(row["text"], labels)
+
     def test_bad_input_is_one_sentence(self):
         for arguments, code, words in [
                 (["nope"], 2, "llama-3.1-8b"),
@@ -90,7 +146,9 @@ class Plan(unittest.TestCase):
                 (["qwen3-8b", "--ctx", "1000000"], 2, "at most 40960"),
                 (["qwen3-8b", "--kv", "csa=native"], 2, "--kv csa=native"),
                 (["qwen3-8b", "--sequences", "0"], 2, "--sequences 0"),
-                (["qwen3-8b", "--device", "gpu:1,2"], 2, "--device gpu:1,2")]:
+                (["qwen3-8b", "--device", "gpu:1,2"], 2, "--device gpu:1,2"),
+                (["qwen3-8b", "--svg", "x.svg"], 2, "--compare"),
+                (["qwen3-8b", "--compare", "--svg", "no/such/folder.svg"], 2, "--svg no/such")]:
             done = varve("plan", *arguments)
             self.assertEqual(done.returncode, code, (arguments, done.stderr))
             self.assertIn(words, done.stderr)

@@ -299,7 +299,7 @@ Result<void> inspect(const InspectFlags& flags) {
         {"tensors", tensors_object(*model, report)},
         {"cache", cache_object(layout, model->max_position())},
     };
-    for (const CacheComparison& other : cache_comparisons(*model)) {
+    for (const AttentionVariant& other : cache_comparisons(*model)) {
       out["cache"]["comparisons"][other.id] = {
           {"bytes_per_token", other.bytes_per_token},
           {"share", layout.bytes_per_token() / other.bytes_per_token}};

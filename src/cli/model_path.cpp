@@ -50,11 +50,17 @@ bool is_config_alone(const std::string& path) {
          !has_checkpoint(config.parent_path().string());
 }
 
+std::string published_config(const std::string& name) {
+  std::error_code error;
+  const fs::path config = beside_program(kPublished) / (name + ".json");
+  return fs::exists(config, error) ? config.string() : std::string();
+}
+
 std::string model_or_published(const std::string& name) {
   std::error_code error;
   if (fs::exists(name, error)) return name;
-  const fs::path config = beside_program(kPublished) / (name + ".json");
-  return fs::exists(config, error) ? config.string() : name;
+  const std::string config = published_config(name);
+  return config.empty() ? name : config;
 }
 
 std::vector<std::string> published_models() {

@@ -16,8 +16,9 @@ Result<std::string> model_or_bundled(const std::string& given);
 /// Whether `path` is a config.json, or a directory with one, that has no weights beside it: enough
 /// for a plan (load_shapes).
 bool is_config_alone(const std::string& path);
-/// `name` where there is such a path; else NAME.json of the configs of published models that come
-/// with the program, where there is one.
+/// NAME.json of the configs of published models that come with the program; "" where there is none.
+std::string published_config(const std::string& name);
+/// `name` where there is such a path; else published_config(name), where there is one.
 std::string model_or_published(const std::string& name);
 /// Their names, sorted.
 std::vector<std::string> published_models();

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "cli/engine_flags.h"
 #include "cli/model_path.h"
+#include "cli/plan_compare.h"
 #include "cli/verbs.h"
 #include "plan/roofline.h"
 #include "plan/ways.h"
@@ -31,6 +32,8 @@ struct PlanFlags {
   int sequences = 1;
   int resume_points = EngineOptions{}.resume_points;
   bool json = false;
+  bool compare = false;
+  std::string svg;
 };
 
 struct Column {
@@ -243,6 +246,10 @@ Result<void> plan(const PlanFlags& flags) {
   const std::string path = model_or_published(given);
   VARVE_TRY(const std::unique_ptr<Model> model, load(path));
   VARVE_CHECKED(flags.engine.check_pools(*model));
+  if (flags.compare) {
+    return compare_attention(*model, model_name(path), options.formats,
+                             {.json = flags.json, .svg = flags.svg});
+  }
   if (flags.sequences < 1 || flags.sequences > kMaxLogitRows) {
     return usage_error("--sequences {}: expected 1 to {}", flags.sequences, kMaxLogitRows);
   }
@@ -312,6 +319,12 @@ void add_plan(CLI::App& app, Action& action) {
                    "gpu:BYTES/S,FLOPS,MEMORY, as assumed, e.g. gpu:1008G,165T,24G")
       ->capture_default_str();
   verb->add_flag("--json", flags->json, "Print one JSON object");
+  CLI::Option* const compare =
+      verb->add_flag("--compare", flags->compare,
+                     "Instead: cache and FLOPs of a token at 4K to 1M beside those with\n"
+                     "MHA, GQA-8, MLA, V3.2's and V4's attention in its place");
+  verb->add_option("--svg", flags->svg, "Draw what --compare prints into this file")
+      ->needs(compare);
   verb->footer(
       "MODEL may be a directory or GGUF file of which only the headers are there (files\n"
       "cut off behind them), or config.json and the index, or a config.json alone, or the\n"
