@@ -161,6 +161,16 @@ def header(file):
     return data[:8 + int.from_bytes(data[:8], "little")]
 
 
+def without_tables(value):
+    """Of a plan what does not depend on where the files lie and on whether a tokenizer is there."""
+    if isinstance(value, list):
+        return [without_tables(one) for one in value
+                if not (isinstance(one, dict) and one.get("part", "").startswith("tokenizer"))]
+    if isinstance(value, dict):
+        return {key: without_tables(one) for key, one in value.items() if key != "total_bytes"}
+    return value
+
+
 class FromHeaders(unittest.TestCase):
     def setUp(self):
         self.directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
@@ -172,7 +182,7 @@ class FromHeaders(unittest.TestCase):
     def expect_as_whole(self, cut, whole):
         expected, found = (plan(path, "--ctx", 4096, *GPU) for path in (whole, cut))
         for key in ("footprint", "contexts", "ways", "largest_ctx_tokens", "row_formats"):
-            self.assertEqual(found[key], expected[key], key)
+            self.assertEqual(without_tables(found[key]), without_tables(expected[key]), key)
         self.assertEqual(found["footprint"]["parts"][0]["part"], "weights")
         self.assertEqual(found["footprint"]["parts"][0]["known"], "exact")
         for verb in (("run", cut, "-p", "x"), ("inspect", cut)):

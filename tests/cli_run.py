@@ -214,7 +214,7 @@ class Run(unittest.TestCase):
             out = self.run_json(*arguments, "--temp", 0)
             parts = ("weight_bytes", "vector_bytes", "arena_bytes", "process_bytes")
             self.assertEqual(out["planned_bytes"], sum(out[part] for part in parts))
-            self.assertLessEqual(out["peak_rss_bytes"], out["planned_bytes"] + 8 * MIB)
+            self.assertLessEqual(out["peak_rss_bytes"], out["planned_bytes"] + MIB)
 
     def test_a_full_context_takes_what_was_planned(self):
         prompt = "The code of the amber falcon is 47.\n" * 1000
@@ -224,9 +224,9 @@ class Run(unittest.TestCase):
             self.assertGreater(out["prompt_tokens"], 10000)
             self.assertLessEqual(abs(out["peak_rss_bytes"] - out["planned_bytes"]), 2 * MIB)
         done = self.ok("run", "-p", "And", "-n", 1, "--stats")
-        self.assertRegex(done.stderr.decode(), r"process, tokenizer, prompt +[\d.]+ MiB\n"
+        self.assertRegex(done.stderr.decode(), r"process, tokenizer +[\d.]+ MiB\n"
                                                r"  planned +[\d.]+ MiB\n  peak resident set +"
-                                               r"[\d.]+ MiB \([+-][\d.]+ % of planned\)\n")
+                                               r"[\d.]+ MiB\n")
 
 
 class OtherVerbs(unittest.TestCase):

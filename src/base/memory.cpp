@@ -1,11 +1,11 @@
 #include "base/memory.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <sstream>
@@ -94,26 +94,18 @@ size_t address_space_left_bytes() {
   return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 
-// A mapping in smaps is a line that begins with its addresses in lower case and ends with its name,
-// then lines of "Key:   123 kB".
-size_t resident_bytes_without(std::span<const std::span<const std::byte>> ranges) {
-  constexpr std::string_view kResident = "Rss:";
-  std::ifstream file("/proc/self/smaps");
-  std::string line;
-  size_t bytes = 0;
-  bool counts = true;
-  while (std::getline(file, line)) {
-    if (line.empty() || line[0] < 'A' || line[0] > 'Z') {
-      const uintptr_t begin = std::strtoull(line.c_str(), nullptr, 16);
-      counts = std::none_of(ranges.begin(), ranges.end(), [&](std::span<const std::byte> range) {
-        const auto first = reinterpret_cast<uintptr_t>(range.data());
-        return begin >= first && begin < first + range.size();
-      });
-    } else if (counts && line.starts_with(kResident)) {
-      bytes += std::strtoull(line.c_str() + kResident.size(), nullptr, 10) * 1024;
-    }
-  }
+size_t thread_stack_bytes() {
+  constexpr size_t kUsual = size_t{8} << 20;
+  pthread_attr_t attributes;
+  if (pthread_attr_init(&attributes) != 0) return kUsual;
+  size_t bytes = kUsual;
+  pthread_attr_getstacksize(&attributes, &bytes);
+  pthread_attr_destroy(&attributes);
   return bytes;
+}
+
+size_t private_resident_bytes() {
+  return proc_kib("/proc/self/smaps_rollup", "Anonymous:", 0);
 }
 
 size_t peak_resident_bytes() {

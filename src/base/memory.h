@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 #include <string>
 
 namespace varve {
@@ -15,8 +14,12 @@ size_t available_memory_bytes();
 /// size_t without a limit.
 size_t address_space_left_bytes();
 
-/// Resident set of this process now, in bytes, without the mappings that begin in these ranges.
-size_t resident_bytes_without(std::span<const std::span<const std::byte>> ranges);
+/// Address space that a thread's stack takes where nobody says how large it is.
+size_t thread_stack_bytes();
+
+/// Memory of this process now that is no page of a file, exactly (RssAnon of /proc/self/status lags
+/// behind by some hundred KiB). 0 where the system does not say.
+size_t private_resident_bytes();
 
 /// Peak resident set of this process so far, in bytes (VmHWM).
 size_t peak_resident_bytes();

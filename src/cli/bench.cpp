@@ -98,6 +98,7 @@ Result<Place> place_at(const Model& model, const BenchFlags& flags, EngineOption
   // The one resume point is the depth itself.
   options.resume_points = 1;
   options.resume_interval_tokens = std::numeric_limits<int>::max();
+  VARVE_TRY(options, flags.engine.fit(model, options, nullptr, depth + n_tokens));
   VARVE_TRY(const MemoryPlan plan, Engine::fit(model, options));
   return Place{asked_depth, depth, options, plan.arena_bytes};
 }

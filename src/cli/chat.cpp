@@ -253,6 +253,7 @@ Result<void> chat(const ChatFlags& flags) {
   options.n_sessions = flags.n_branches;
   options.resume_points = kResumePoints;
   VARVE_TRY(Sampler sampler, Sampler::create(sampling, model->vocab_size()));
+  VARVE_TRY(options, flags.engine.fit(*model, options, &tokenizer, 1));
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
   VARVE_TRY(const std::string placed,
             flags.engine.place_weights(*model, engine->memory().arena_bytes));

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <span>
 
+#include "base/cpu.h"
 #include "cli/progress.h"
 #include "plan/machine.h"
 
@@ -106,6 +107,32 @@ Result<std::string> EngineFlags::place_weights(Model& loaded, size_t arena_bytes
   return std::string("copied");
 }
 
+ProcessBytes process_beside(const Model& model, const EngineOptions& options,
+                            const Tokenizer* tokenizer) {
+  const int n_threads = options.n_threads > 0 ? options.n_threads : usable_cores();
+  return tokenizer == nullptr ? process_bytes_without_text(model, n_threads)
+                              : process_bytes(model, tokenizer, n_threads);
+}
+
+Result<EngineOptions> EngineFlags::fit(const Model& loaded, const EngineOptions& options,
+                                       const Tokenizer* tokenizer, int least_ctx_tokens) const {
+  VARVE_TRY(const Wall wall, Wall::parse(memory));
+  return fit_within(loaded, options, process_beside(loaded, options, tokenizer), wall,
+                    least_ctx_tokens);
+}
+
+Result<EngineOptions> EngineFlags::bounded(const Model& loaded,
+                                           const EngineOptions& options) const {
+  VARVE_TRY(const Wall wall, Wall::parse(memory));
+  const ProcessBytes process = process_beside(loaded, options, nullptr);
+  const auto within = options_within(loaded, options, process, wall.memory_bytes);
+  if (within) return *within;
+  const auto text = [](size_t bytes) { return human_bytes(static_cast<double>(bytes)); };
+  return usage_error("--memory {}: weights take {} and the process {}; {} are there in all", memory,
+                     text(loaded.weight_bytes() + loaded.vector_bytes()), text(process.total()),
+                     text(wall.memory_bytes));
+}
+
 std::optional<RowFormat> common_format(const CacheLayout& layout) {
   std::optional<RowFormat> common;
   for (const PoolInfo& info : pools()) {
@@ -179,10 +206,14 @@ void EngineFlags::add_to(CLI::App& verb) {
                   fmt::format("Tokens read in one step of prefill; default: up to 512, as many\n"
                               "as keep scratch within {} MiB",
                               kMaxAutoScratchBytes >> 20));
+  verb.add_option("--memory", memory,
+                  "Memory that the run may take, weights and all: bytes, or with\n"
+                  "K M G T (KiB MiB..., of 1024); 'auto': what the machine and the\n"
+                  "cgroup have free, less 64 MiB")
+      ->capture_default_str();
   verb.add_option("--kv-memory", kv_memory,
-                  "Budget of cache, scratch and logits: bytes, or with K M G\n"
-                  "(KiB MiB GiB, of 1024); 'auto': what the job needs, if the\n"
-                  "machine has it")
+                  "Of that, budget of cache, scratch and logits, likewise;\n"
+                  "'auto': what the job needs")
       ->capture_default_str();
   verb.add_option("--weights", weights,
                   "'mapped': read where the files lie, pages shared and given back\n"

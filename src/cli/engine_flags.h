@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "engine/engine.h"
+#include "plan/wall.h"
 
 namespace varve::cli {
 
@@ -17,6 +18,7 @@ struct EngineFlags {
   int ctx = 0;        // 0: what the job needs
   int threads = 0;
   std::optional<int> chunk;
+  std::string memory = "auto";
   std::string kv_memory = "auto";
   std::string weights = "auto";
   std::string numerics = "native";
@@ -35,10 +37,22 @@ struct EngineFlags {
   /// Whether --kv names pools of this model alone.
   Result<void> check_pools(const Model& loaded) const;
 
+  /// What they ask for, of a run that is to start now, held against --memory and --kv-memory: see
+  /// fit_within(). `tokenizer`: null where the run needs none.
+  Result<EngineOptions> fit(const Model& loaded, const EngineOptions& options,
+                            const Tokenizer* tokenizer, int least_ctx_tokens) const;
+  /// The same without a look at whether `options` fit: for runs of several engines, which share the
+  /// arena's budget. Error (usage): there is no room beside the weights.
+  Result<EngineOptions> bounded(const Model& loaded, const EngineOptions& options) const;
+
   /// Copies the model's weights into memory where --weights says so, beside an arena of that size
   /// which is still to be filled. Returns where they are then: "mapped" or "copied".
   Result<std::string> place_weights(Model& loaded, size_t arena_bytes) const;
 };
+
+/// Beside a run with these options.
+ProcessBytes process_beside(const Model& model, const EngineOptions& options,
+                            const Tokenizer* tokenizer);
 
 /// The format of all pools that the model has, where it is one.
 std::optional<RowFormat> common_format(const CacheLayout& layout);

@@ -56,6 +56,7 @@ Result<void> eval_kld(const KldFlags& flags) {
   }
   VARVE_TRY(const TextChunks text, cut_chunks(ids, reference.ctx_tokens, model.bos_id()));
   reference.resume_points = 0;  // nothing is rewound
+  VARVE_TRY(reference, flags.engine.bounded(model, reference));
   VARVE_TRY(const ComparisonPlan plan, plan_comparison(model, reference, {&under_test, 1}));
   VARVE_TRY(const std::string weights, flags.engine.place_weights(*from.model, plan.arena_bytes));
   VARVE_TRY(const std::unique_ptr<Engine> base, Engine::create(from.model, plan.options[0]));

@@ -113,6 +113,7 @@ Result<void> eval_ladder(const LadderFlags& flags) {
   if (flags.needles == "on") {
     VARVE_TRY(needles, flags.needle.load(from));
   }
+  VARVE_TRY(options.engine, flags.engine.bounded(*from.model, options.engine));
   VARVE_TRY(const size_t arena_bytes, ladder_arena_bytes(*from.model, options));
   VARVE_TRY(const std::string weights, flags.engine.place_weights(*from.model, arena_bytes));
   LadderBars bars;

@@ -30,6 +30,7 @@ Result<void> eval_logits(const LogitsFlags& flags) {
   VARVE_TRY(const EvalModel from, open_model(flags.engine));
   if (options.ctx_tokens == 0) options.ctx_tokens = static_cast<int>(ids.size());
   options.resume_points = 0;  // nothing is rewound
+  VARVE_TRY(options, flags.engine.fit(*from.model, options, nullptr, options.ctx_tokens));
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(from.model, options));
   VARVE_CHECKED(flags.engine.place_weights(*from.model, engine->memory().arena_bytes));
   VARVE_TRY(Session session, engine->new_session());

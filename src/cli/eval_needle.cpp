@@ -70,6 +70,7 @@ Result<void> eval_needle(const EvalNeedleFlags& flags) {
   // The one resume point is the document's end.
   options.resume_points = 1;
   options.resume_interval_tokens = std::numeric_limits<int>::max();
+  VARVE_TRY(options, flags.engine.fit(*from.model, options, nullptr, options.ctx_tokens));
   VARVE_TRY(const MemoryPlan plan, Engine::fit(*from.model, options));
   VARVE_TRY(const std::string weights, flags.engine.place_weights(*from.model, plan.arena_bytes));
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(from.model, options));

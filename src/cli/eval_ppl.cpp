@@ -28,6 +28,7 @@ Result<void> eval_ppl(const PplFlags& flags) {
   }
   VARVE_TRY(const TextChunks text, cut_chunks(ids, options.ctx_tokens, from.model->bos_id()));
   options.resume_points = 0;  // nothing is rewound
+  VARVE_TRY(options, flags.engine.fit(*from.model, options, nullptr, 1));
   VARVE_TRY(const MemoryPlan plan, Engine::fit(*from.model, options));
   VARVE_TRY(const std::string weights, flags.engine.place_weights(*from.model, plan.arena_bytes));
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(from.model, options));

@@ -327,6 +327,7 @@ void add_inspect(CLI::App& app, Action& action) {
       app.add_subcommand("inspect", "Show a model's shape, its tensors and its cache's size");
   flags->engine.add_to(*verb);
   verb->get_option("--ctx")->description("Show what a run with room for this many tokens takes");
+  verb->remove_option(verb->get_option("--memory"));
   verb->get_option("--kv-memory")
       ->description(
           "Show the largest context within this: bytes, or with K M G\n"

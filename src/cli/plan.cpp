@@ -6,14 +6,16 @@
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/cpu.h"
-#include "base/memory.h"
 #include "cli/engine_flags.h"
 #include "cli/model_path.h"
 #include "cli/plan_compare.h"
+#include "cli/prompt.h"
 #include "cli/verbs.h"
 #include "plan/roofline.h"
+#include "plan/trial.h"
 #include "plan/ways.h"
 
 namespace varve::cli {
@@ -27,10 +29,10 @@ constexpr std::array kContexts = {4 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 
 
 struct PlanFlags {
   EngineFlags engine;
-  std::string memory = "auto";
   std::string device = "cpu";
   int sequences = 1;
   int resume_points = EngineOptions{}.resume_points;
+  bool measure = false;
   bool json = false;
   bool compare = false;
   std::string svg;
@@ -52,6 +54,7 @@ struct Plan {
   int largest_ctx = 0;
   std::vector<Column> columns;
   std::vector<Way> ways;
+  std::optional<Trial> trial;
 
   bool fits(const Footprint& some) const { return some.total_bytes() <= machine.memory_bytes; }
 };
@@ -64,13 +67,12 @@ Result<Machine> machine_of(const PlanFlags& flags, const EngineOptions& options)
     machine = {.name = "cpu",
                .known = Known::measured,
                .roofs = measure_roofs(pool, read),
-               .memory_bytes = available_memory_bytes()};
+               .memory_bytes = 0};
   } else {
     VARVE_TRY(machine, parse_device(flags.device));
   }
-  if (flags.memory != "auto") {
-    VARVE_TRY(machine.memory_bytes, parse_bytes("--memory", flags.memory));
-  }
+  VARVE_TRY(const Wall wall, Wall::parse(flags.engine.memory));
+  if (wall.is_named || flags.device == "cpu") machine.memory_bytes = wall.memory_bytes;
   return machine;
 }
 
@@ -166,6 +168,14 @@ void print_ways(const Plan& plan) {
   fmt::print("  mean KLD: against an unquantised cache, measured on SmolLM2-135M\n");
 }
 
+void print_trial(const Trial& trial) {
+  fmt::print("\nset up and filled to the last token, without pages of files:\n");
+  fmt::print("  {:<36}{:>18}{:>13}\n", "planned", trial.planned_bytes,
+             bytes_text(trial.planned_bytes));
+  fmt::print("  {:<36}{:>18}{:>13}  {:+.2f} %\n", "measured", trial.measured_bytes,
+             bytes_text(trial.measured_bytes), 100 * trial.excess());
+}
+
 // ---- JSON
 
 Json footprint_object(const Footprint& footprint) {
@@ -203,7 +213,7 @@ void print_json(const Plan& plan) {
   }
   const Machine& machine = plan.machine;
   const CacheLayout layout(plan.model->cache_shape(), plan.options.formats);
-  const Json out = {
+  Json out = {
       {"schema", "varve.plan/1"},
       {"model", plan.model_name},
       {"family", plan.model->family()},
@@ -226,13 +236,17 @@ void print_json(const Plan& plan) {
       {"contexts", contexts},
       {"ways", ways},
   };
+  if (plan.trial) {
+    out["trial"] = {{"planned_private_bytes", plan.trial->planned_bytes},
+                    {"measured_private_bytes", plan.trial->measured_bytes}};
+  }
   fmt::print("{}\n", out.dump(2));
 }
 
 // ---- the verb
 
-Result<std::unique_ptr<Model>> load(const std::string& path) {
-  auto model = load_shapes(path);
+Result<std::unique_ptr<Model>> load(const std::string& path, bool with_weights) {
+  auto model = with_weights ? load_model(path) : load_shapes(path);
   if (!model && model.error().message.starts_with("no model at")) {
     return usage_error("{}; configs that come with varve: {}", model.error().message,
                        fmt::join(published_models(), ", "));
@@ -240,11 +254,25 @@ Result<std::unique_ptr<Model>> load(const std::string& path) {
   return model;
 }
 
+// Nothing where the model has none, or one that is not the model's.
+std::optional<Tokenizer> tokenizer_of(const std::string& path, const Model& model) {
+  auto tokenizer = load_tokenizer(path, model);
+  if (!tokenizer) return std::nullopt;
+  return std::move(*tokenizer);
+}
+
+Result<Trial> measured(const PlanFlags& flags, const std::shared_ptr<const Model>& model,
+                       const EngineOptions& options, const ProcessBytes& process) {
+  VARVE_TRY(const Wall wall, Wall::parse(flags.engine.memory));
+  VARVE_TRY(const EngineOptions fitting, fit_within(*model, options, process, wall, 1));
+  return try_out(model, fitting, process);
+}
+
 Result<void> plan(const PlanFlags& flags) {
   VARVE_TRY(EngineOptions options, flags.engine.options());
   VARVE_TRY(const std::string given, model_or_bundled(flags.engine.model));
   const std::string path = model_or_published(given);
-  VARVE_TRY(const std::unique_ptr<Model> model, load(path));
+  VARVE_TRY(const std::shared_ptr<const Model> model, load(path, flags.measure));
   VARVE_CHECKED(flags.engine.check_pools(*model));
   if (flags.compare) {
     return compare_attention(*model, model_name(path), options.formats,
@@ -269,20 +297,27 @@ Result<void> plan(const PlanFlags& flags) {
            .footprint = {},
            .largest_ctx = 0,
            .columns = {},
-           .ways = {}};
+           .ways = {},
+           .trial = {}};
   VARVE_TRY(out.machine, machine_of(flags, options));
   const size_t memory = out.machine.memory_bytes;
-  VARVE_TRY(out.footprint, footprint(*model, options, memory));
-  out.largest_ctx = largest_context_within(*model, options, memory);
+  const std::optional<Tokenizer> tokenizer = tokenizer_of(path, *model);
+  const ProcessBytes process =
+      process_bytes(*model, tokenizer ? &*tokenizer : nullptr, options.n_threads);
+  VARVE_TRY(out.footprint, footprint(*model, options, process, memory));
+  out.largest_ctx = largest_context_within(*model, options, process, memory);
   for (const int ctx : kContexts) {
     if (ctx > model->max_position()) break;
     EngineOptions at = options;
     at.ctx_tokens = ctx;
-    VARVE_TRY(Footprint taken, footprint(*model, at, memory));
+    VARVE_TRY(Footprint taken, footprint(*model, at, process, memory));
     const Roofline roof = decode_roofline(out, at, ctx - 1);
     out.columns.push_back({ctx, std::move(taken), 1 / roof.seconds, roof.bound()});
   }
-  VARVE_TRY(out.ways, ways_to_fit(*model, options, memory));
+  VARVE_TRY(out.ways, ways_to_fit(*model, options, process, memory));
+  if (flags.measure) {
+    VARVE_TRY(out.trial, measured(flags, model, options, process));
+  }
   if (flags.json) {
     print_json(out);
     return {};
@@ -290,6 +325,7 @@ Result<void> plan(const PlanFlags& flags) {
   print_parts(out);
   print_columns(out);
   print_ways(out);
+  if (out.trial) print_trial(*out.trial);
   return {};
 }
 
@@ -305,10 +341,6 @@ void add_plan(CLI::App& app, Action& action) {
       ->transform([](std::string text) { return text == "max" ? std::to_string(kMaxCtx) : text; });
   verb->remove_option(verb->get_option("--kv-memory"));
   verb->remove_option(verb->get_option("--weights"));
-  verb->add_option("--memory", flags->memory,
-                   "Memory that a run may take, weights and all: bytes, or with\n"
-                   "K M G T (KiB MiB...); 'auto': what the machine has available")
-      ->capture_default_str();
   verb->add_option("--sequences", flags->sequences, "Sequences of that context")
       ->capture_default_str();
   verb->add_option("--resume-points", flags->resume_points,
@@ -318,6 +350,9 @@ void add_plan(CLI::App& app, Action& action) {
                    "Whose roofs bound the speed: 'cpu': this one's, measured, or\n"
                    "gpu:BYTES/S,FLOPS,MEMORY, as assumed, e.g. gpu:1008G,165T,24G")
       ->capture_default_str();
+  verb->add_flag("--measure", flags->measure,
+                 "Also set the run up, fill its caches to the last token and say what\n"
+                 "it then holds");
   verb->add_flag("--json", flags->json, "Print one JSON object");
   CLI::Option* const compare =
       verb->add_flag("--compare", flags->compare,

@@ -61,8 +61,8 @@ Result<std::string> prompt_text(const RunFlags& flags) {
 }
 
 struct Outcome {
-  std::string weights;       // "mapped" or "copied"
-  size_t process_bytes = 0;  // see MemoryUse
+  std::string weights;  // "mapped" or "copied"
+  ProcessBytes process;
   int prompt_tokens = 0;
   double prompt_seconds = 0;
   double decode_seconds = 0;
@@ -70,6 +70,10 @@ struct Outcome {
   std::vector<int32_t> ids;
   std::string text;
 };
+
+size_t planned_bytes(const Engine& engine, const Outcome& outcome) {
+  return engine.memory().total_bytes() + outcome.process.total();
+}
 
 std::string_view reason_name(StopReason reason) {
   switch (reason) {
@@ -83,25 +87,7 @@ std::string_view reason_name(StopReason reason) {
   return "cancelled";
 }
 
-// What the run was to take in all, and what it took.
-struct MemoryUse {
-  size_t process_bytes = 0;  // before the engine stands: program, tokenizer, prompt
-  size_t planned_bytes = 0;
-  size_t peak_bytes = 0;
-
-  double excess_percent() const {
-    return 100 * (static_cast<double>(peak_bytes) / static_cast<double>(planned_bytes) - 1);
-  }
-};
-
-MemoryUse memory_use(const Engine& engine, const Outcome& outcome) {
-  return {.process_bytes = outcome.process_bytes,
-          .planned_bytes = engine.memory().total_bytes() + outcome.process_bytes,
-          .peak_bytes = peak_resident_bytes()};
-}
-
 void print_json(const Engine& engine, const Outcome& outcome) {
-  const MemoryUse memory = memory_use(engine, outcome);
   nlohmann::ordered_json parts;
   for (int p = 0; p < kNumParts; ++p) {
     parts[std::string(part_name(static_cast<Part>(p)))] =
@@ -128,9 +114,9 @@ void print_json(const Engine& engine, const Outcome& outcome) {
       {"weights", outcome.weights},
       {"weight_bytes", engine.memory().weight_bytes},
       {"vector_bytes", engine.memory().vector_bytes},
-      {"process_bytes", memory.process_bytes},
-      {"planned_bytes", memory.planned_bytes},
-      {"peak_rss_bytes", memory.peak_bytes},
+      {"process_bytes", outcome.process.total()},
+      {"planned_bytes", planned_bytes(engine, outcome)},
+      {"peak_rss_bytes", peak_resident_bytes()},
       {"part_seconds", parts},
   };
   // Sampled text need not be valid UTF-8 where a token was cut; JSON must be.
@@ -161,15 +147,13 @@ void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
     fmt::print(stderr, "  {:<28} {:>12}\n", part.name,
                human_bytes(static_cast<double>(part.bytes)));
   }
-  const MemoryUse memory = memory_use(engine, outcome);
   const auto line = [](std::string_view label, size_t bytes) {
     fmt::print(stderr, "  {:<28} {:>12}\n", label, human_bytes(static_cast<double>(bytes)));
   };
   line("weights", engine.memory().weight_bytes + engine.memory().vector_bytes);
-  line("process, tokenizer, prompt", memory.process_bytes);
-  line("planned", memory.planned_bytes);
-  fmt::print(stderr, "  {:<28} {:>12} ({:+.1f} % of planned)\n", "peak resident set",
-             human_bytes(static_cast<double>(memory.peak_bytes)), memory.excess_percent());
+  line("process, tokenizer", outcome.process.total());
+  line("planned", planned_bytes(engine, outcome));
+  line("peak resident set", peak_resident_bytes());
 }
 
 Result<void> run(const RunFlags& flags) {
@@ -195,10 +179,10 @@ Result<void> run(const RunFlags& flags) {
   }
   options.resume_points = 0;  // nothing is rewound
   VARVE_TRY(Sampler sampler, Sampler::create(sampling, model->vocab_size()));
+  VARVE_TRY(options,
+            flags.engine.fit(*model, options, &tokenizer, static_cast<int>(prompt.size())));
   Outcome outcome;
-  // Without the model's own bytes, which are in the plan.
-  const size_t resident = resident_bytes_without(model->checkpoint().mapped_ranges());
-  outcome.process_bytes = resident - std::min(resident, model->vector_bytes());
+  outcome.process = process_beside(*model, options, &tokenizer);
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
   VARVE_TRY(outcome.weights, flags.engine.place_weights(*model, engine->memory().arena_bytes));
   VARVE_TRY(Session session, engine->new_session());

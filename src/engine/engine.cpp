@@ -60,74 +60,33 @@ bool fits_budget(const EngineOptions& options, const MemoryPlan& plan) {
   return options.arena_budget_bytes == 0 || plan.arena_bytes <= options.arena_budget_bytes;
 }
 
+// Address space that a run needs beside arena and stacks: what the allocator takes in one go.
+constexpr size_t kAddressSlack = size_t{16} << 20;
+
 // Whether the machine has room for a run whose arena and model take this much.
-bool fits_machine(const MemoryPlan& plan) {
+bool fits_machine(const EngineOptions& options, const MemoryPlan& plan) {
   const size_t available = available_memory_bytes();
   const size_t model = plan.weight_bytes - plan.copied_bytes + plan.vector_bytes;
-  return model <= available && plan.arena_bytes <= available - model &&
-         plan.arena_bytes <= address_space_left_bytes();
+  const size_t stacks = static_cast<size_t>(options.n_threads) * thread_stack_bytes();
+  const size_t beside = stacks + kAddressSlack, address_space = address_space_left_bytes();
+  return model <= available && plan.arena_bytes <= available - model && beside <= address_space &&
+         plan.arena_bytes <= address_space - beside;
 }
 
-bool fits(const Model& model, const EngineOptions& options) {
-  const auto plan = Engine::plan(model, options);
-  return plan && fits_budget(options, *plan) && fits_machine(*plan);
-}
-
-// The largest context in whole blocks below options.ctx_tokens of which `accept` is true; 0 if
-// none.
-template <class Accept>
-int largest_context_below(EngineOptions options, Accept accept) {
-  int low = 0, high = (options.ctx_tokens - 1) / kBlockTokens;
-  while (low < high) {
-    const int middle = low + (high - low + 1) / 2;
-    options.ctx_tokens = middle * kBlockTokens;
-    if (accept(options)) {
-      low = middle;
-    } else {
-      high = middle - 1;
-    }
-  }
-  return low * kBlockTokens;
-}
-
-// What fits in place of options that do not, one change each.
-std::string nearest_that_fit(const Model& model, const EngineOptions& options, int planned_chunk) {
-  std::vector<std::string> ways;
-  const int context = largest_context_below(
-      options, [&](const EngineOptions& smaller) { return fits(model, smaller); });
-  if (context > 0) ways.push_back(fmt::format("--ctx {}", context));
-  EngineOptions native = options;
-  native.formats = PoolFormats::all(RowFormat::native);
-  if (options.formats != native.formats && fits(model, native)) ways.push_back("--kv all=native");
-  EngineOptions smaller = options;
-  smaller.chunk_tokens = planned_chunk;
-  while (smaller.chunk_tokens > 1) {
-    smaller.chunk_tokens =
-        static_cast<int>(std::bit_floor(static_cast<unsigned>(smaller.chunk_tokens - 1)));
-    if (!fits(model, smaller)) continue;
-    ways.push_back(fmt::format("--chunk {}", smaller.chunk_tokens));
-    break;
-  }
-  if (ways.empty()) return "nothing smaller fits either";
-  return fmt::format("{} would fit", fmt::join(ways, " or "));
-}
-
-tl::unexpected<Error> refuse(const Model& model, const EngineOptions& options,
-                             const MemoryPlan& plan) {
+tl::unexpected<Error> refuse(const EngineOptions& options, const MemoryPlan& plan) {
   const auto text = [](size_t bytes) { return human_bytes(static_cast<double>(bytes)); };
   const std::string parts =
       fmt::format("{} of cache, {} of scratch and logits", text(plan.cache_bytes()),
                   text(plan.arena_bytes - plan.cache_bytes()));
-  const std::string ways = nearest_that_fit(model, options, plan.chunk_tokens);
   if (!fits_budget(options, plan)) {
-    return usage_error("--ctx {} needs {} bytes ({}); --kv-memory allows {} ({}); {}",
+    return usage_error("{} tokens of context need {} bytes ({}); the budget is {} ({})",
                        options.ctx_tokens, plan.arena_bytes, parts, options.arena_budget_bytes,
-                       text(options.arena_budget_bytes), ways);
+                       text(options.arena_budget_bytes));
   }
   const size_t available = std::min(available_memory_bytes(), address_space_left_bytes());
-  return usage_error("--ctx {} needs {} ({} of weights, {}); {} are available; {}",
+  return usage_error("{} tokens of context need {} ({} of weights, {}); {} are available",
                      options.ctx_tokens, text(plan.total_bytes()),
-                     text(plan.weight_bytes + plan.vector_bytes), parts, text(available), ways);
+                     text(plan.weight_bytes + plan.vector_bytes), parts, text(available));
 }
 
 }  // namespace
@@ -176,23 +135,37 @@ Result<MemoryPlan> Engine::plan(const Model& model, const EngineOptions& wanted)
 
 Result<MemoryPlan> Engine::fit(const Model& model, const EngineOptions& wanted) {
   VARVE_TRY(EngineOptions options, checked(model, wanted));
-  VARVE_TRY(const MemoryPlan first, plan(model, options));
-  MemoryPlan fitting = first;
+  VARVE_TRY(MemoryPlan fitting, plan(model, options));
   const bool open = options.chunk_tokens == 0;
-  while (open && fitting.chunk_tokens > kLeastAutoChunk && !fits_machine(fitting)) {
+  while (open && fitting.chunk_tokens > kLeastAutoChunk && !fits_machine(options, fitting)) {
     options.chunk_tokens = std::max(kLeastAutoChunk, fitting.chunk_tokens / 2);
     fitting = dry_run(model, options);
   }
-  if (fits_budget(options, fitting) && fits_machine(fitting)) return fitting;
-  return refuse(model, options, first);
+  if (fits_budget(options, fitting) && fits_machine(options, fitting)) return fitting;
+  return refuse(options, fitting);
+}
+
+int Engine::largest_context(EngineOptions options,
+                            const std::function<bool(const EngineOptions&)>& accept) {
+  if (accept(options)) return options.ctx_tokens;
+  int low = 0, high = (options.ctx_tokens - 1) / kBlockTokens;
+  while (low < high) {
+    const int middle = low + (high - low + 1) / 2;
+    options.ctx_tokens = middle * kBlockTokens;
+    if (accept(options)) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low * kBlockTokens;
 }
 
 int Engine::largest_context(const Model& model, const EngineOptions& options) {
-  const auto within = [&](const EngineOptions& some) {
+  return largest_context(options, [&](const EngineOptions& some) {
     const auto plan = Engine::plan(model, some);
     return plan && fits_budget(some, *plan);
-  };
-  return within(options) ? options.ctx_tokens : largest_context_below(options, within);
+  });
 }
 
 MemoryPlan Engine::dry_run(const Model& model, const EngineOptions& options) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -132,9 +133,12 @@ class Engine {
   /// The largest context up to options.ctx_tokens, in whole blocks where it is less, whose arena is
   /// within the budget; 0 if none is.
   static int largest_context(const Model& model, const EngineOptions& options);
+  /// The same of what `accept` takes, which refuses every context above one that it refuses.
+  static int largest_context(EngineOptions options,
+                             const std::function<bool(const EngineOptions&)>& accept);
 
   /// Errors (usage): options out of range; more memory than the budget or the machine has, with the
-  /// numbers and the nearest settings that fit.
+  /// numbers. plan/wall.h also says what would fit.
   static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model,
                                                 const EngineOptions& options);
   ~Engine();

@@ -29,6 +29,11 @@ class Sampler {
   /// logits [vocab_size]. A NaN counts as -infinity. Allocates nothing.
   int32_t sample(std::span<const float> logits);
 
+  /// What a sampler takes of memory.
+  static size_t table_bytes(int vocab_size) {
+    return static_cast<size_t>(vocab_size) * sizeof(Candidate);
+  }
+
  private:
   struct Candidate {
     float logit;

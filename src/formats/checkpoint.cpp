@@ -231,6 +231,19 @@ size_t Checkpoint::copied_bytes() const {
   return total;
 }
 
+size_t Checkpoint::table_bytes() const {
+  size_t total = tensors_.capacity() * sizeof(TensorView);
+  for (const TensorView& tensor : tensors_) {
+    total +=
+        tensor.name.capacity() + tensor.file.capacity() + tensor.shape.capacity() * sizeof(int64_t);
+  }
+  if (!gguf_) return total;
+  for (const GgufMetadata::Entry& entry : gguf_->entries()) {
+    total += sizeof(entry) + entry.value.strings.capacity() * sizeof(std::string_view);
+  }
+  return total;
+}
+
 std::vector<std::span<const std::byte>> Checkpoint::mapped_ranges() const {
   std::vector<std::span<const std::byte>> ranges;
   ranges.reserve(maps_.size());

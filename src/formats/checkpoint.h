@@ -55,6 +55,8 @@ class Checkpoint {
   /// Bytes of all the files, whole ones, and of those that were copied.
   size_t mapped_bytes() const;
   size_t copied_bytes() const;
+  /// What the directory of tensors and the metadata take of memory, beside the files.
+  size_t table_bytes() const;
   /// Where the files lie in memory, in the order of files().
   std::vector<std::span<const std::byte>> mapped_ranges() const;
   /// The paths of the mapped files, in the order of their names.

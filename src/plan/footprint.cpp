@@ -1,20 +1,9 @@
 #include "plan/footprint.h"
 
-#include <optional>
+#include "plan/wall.h"
 
 namespace varve {
-
 namespace {
-
-// `options` with the budget that weights and process leave the arena; nothing where they leave
-// none.
-std::optional<EngineOptions> within(const Model& model, EngineOptions options,
-                                    size_t memory_bytes) {
-  const size_t beside = model.weight_bytes() + model.vector_bytes() + kProcessBytes;
-  if (beside >= memory_bytes) return std::nullopt;
-  options.arena_budget_bytes = memory_bytes - beside;
-  return options;
-}
 
 // An index says nothing of the shards' headers, and its size is its writer's word.
 std::string_view weights_label(WeightSource source) {
@@ -31,10 +20,12 @@ std::string_view weights_label(WeightSource source) {
 
 }  // namespace
 
-Result<Footprint> footprint(const Model& model, const EngineOptions& options, size_t memory_bytes) {
+Result<Footprint> footprint(const Model& model, const EngineOptions& options,
+                            const ProcessBytes& process, size_t memory_bytes) {
   Footprint out;
-  VARVE_TRY(out.memory,
-            Engine::plan(model, within(model, options, memory_bytes).value_or(options)));
+  out.process = process;
+  const auto bounded = options_within(model, options, process, memory_bytes);
+  VARVE_TRY(out.memory, Engine::plan(model, bounded.value_or(options)));
   const MemoryPlan& memory = out.memory;
   const auto add = [&](std::string_view name, size_t bytes, Known known = Known::exact) {
     if (bytes > 0) out.parts.push_back({std::string(name), bytes, known});
@@ -53,13 +44,17 @@ Result<Footprint> footprint(const Model& model, const EngineOptions& options, si
       memory.scratch_bytes() - memory.thread_bytes());
   add("scratch of threads", memory.thread_bytes());
   add("logits", memory.logits_bytes());
-  add("process: code, tokenizer, stacks", kProcessBytes, Known::assumed);
+  add("tokenizer, sampler, tensor names", process.tables, process.tables_known);
+  add("program: code and libraries", process.program, Known::assumed);
+  add("heap, stacks", process.heap, Known::assumed);
+  add("page tables of the weights", process.page_tables, Known::assumed);
   return out;
 }
 
-int largest_context_within(const Model& model, EngineOptions options, size_t memory_bytes) {
+int largest_context_within(const Model& model, EngineOptions options, const ProcessBytes& process,
+                           size_t memory_bytes) {
   options.ctx_tokens = model.max_position();
-  const auto bounded = within(model, options, memory_bytes);
+  const auto bounded = options_within(model, options, process, memory_bytes);
   return bounded ? Engine::largest_context(model, *bounded) : 0;
 }
 

@@ -8,11 +8,9 @@
 
 #include "engine/engine.h"
 #include "plan/machine.h"
+#include "plan/process.h"
 
 namespace varve {
-
-/// Of the process beside weights and arena: code, tokenizer, thread stacks, buffers.
-inline constexpr size_t kProcessBytes = size_t{64} << 20;
 
 struct FootprintPart {
   std::string name;
@@ -23,16 +21,19 @@ struct FootprintPart {
 struct Footprint {
   std::vector<FootprintPart> parts;
   MemoryPlan memory;
+  ProcessBytes process;
 
-  size_t total_bytes() const { return memory.total_bytes() + kProcessBytes; }
+  size_t total_bytes() const { return memory.total_bytes() + process.total(); }
 };
 
 /// Of a run that may take memory_bytes, weights and all: where the chunk is left open and the
 /// largest does not fit, a smaller one is chosen. Errors: as of Engine::plan().
-Result<Footprint> footprint(const Model& model, const EngineOptions& options, size_t memory_bytes);
+Result<Footprint> footprint(const Model& model, const EngineOptions& options,
+                            const ProcessBytes& process, size_t memory_bytes);
 
 /// The largest context, up to the model's own, of which a run fits: in whole blocks, or all of it.
 /// 0: none.
-int largest_context_within(const Model& model, EngineOptions options, size_t memory_bytes);
+int largest_context_within(const Model& model, EngineOptions options, const ProcessBytes& process,
+                           size_t memory_bytes);
 
 }  // namespace varve

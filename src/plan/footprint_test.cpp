@@ -24,6 +24,10 @@ EngineOptions native(int ctx) {
   return options;
 }
 
+ProcessBytes beside(const Model& model) {
+  return process_bytes(model, nullptr, 2);
+}
+
 TEST(Footprint, OfPublishedModels) {
   struct Case {
     const char* name;
@@ -41,7 +45,7 @@ TEST(Footprint, OfPublishedModels) {
     EXPECT_DOUBLE_EQ(layout.bytes_per_token(), c.bytes_per_token) << c.name;
   }
   const auto llama = published("llama-3.1-8b");
-  const auto taken = footprint(*llama, native(32 << 10), size_t{24} << 30);
+  const auto taken = footprint(*llama, native(32 << 10), beside(*llama), size_t{24} << 30);
   ASSERT_TRUE(taken) << taken.error().message;
   EXPECT_EQ(taken->memory.cache.pools[Pool::k] + taken->memory.cache.pools[Pool::v],
             size_t{4} << 30);
@@ -50,7 +54,7 @@ TEST(Footprint, OfPublishedModels) {
 TEST(Footprint, PartsAddUp) {
   for (const char* const name : {"llama-3.1-8b", "deepseek-v4-flash", "deepseek-v3.2"}) {
     const auto model = published(name);
-    const auto taken = footprint(*model, native(16 << 10), size_t{24} << 30);
+    const auto taken = footprint(*model, native(16 << 10), beside(*model), size_t{24} << 30);
     ASSERT_TRUE(taken) << taken.error().message;
     size_t sum = 0;
     for (const FootprintPart& part : taken->parts) sum += part.bytes;
@@ -61,12 +65,14 @@ TEST(Footprint, PartsAddUp) {
 TEST(Footprint, TheLargestContextIsTheLastThatFits) {
   const auto model = published("qwen3-8b");
   const size_t memory = size_t{18} << 30;
-  const int largest = largest_context_within(*model, native(1), memory);
+  const int largest = largest_context_within(*model, native(1), beside(*model), memory);
   ASSERT_GT(largest, 0);
-  const auto total = [&](int ctx) { return footprint(*model, native(ctx), memory)->total_bytes(); };
+  const auto total = [&](int ctx) {
+    return footprint(*model, native(ctx), beside(*model), memory)->total_bytes();
+  };
   EXPECT_LE(total(largest), memory);
   EXPECT_GT(total(largest + kBlockTokens), memory);
-  EXPECT_EQ(largest_context_within(*model, native(1), model->weight_bytes()), 0);
+  EXPECT_EQ(largest_context_within(*model, native(1), beside(*model), model->weight_bytes()), 0);
 }
 
 TEST(Ways, TakeLessThanWhatWasAsked) {
@@ -74,7 +80,7 @@ TEST(Ways, TakeLessThanWhatWasAsked) {
     const auto model = published(name);
     EngineOptions options = native(64 << 10);
     options.n_sessions = 4;
-    const auto ways = ways_to_fit(*model, options, size_t{24} << 30);
+    const auto ways = ways_to_fit(*model, options, beside(*model), size_t{24} << 30);
     ASSERT_TRUE(ways) << ways.error().message;
     ASSERT_GT(ways->size(), 1u) << name;
     for (size_t i = 1; i < ways->size(); ++i) {

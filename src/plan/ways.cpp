@@ -17,8 +17,7 @@ constexpr std::array kPairs = {Pair{RowFormat::q8_0, RowFormat::q8_0, 3.59e-4},
                                Pair{RowFormat::q5_0, RowFormat::q4_0, 1.62e-3},
                                Pair{RowFormat::q4_0, RowFormat::q4_0, 4.91e-3}};
 
-constexpr std::array kLatentFormats = {RowFormat::native, RowFormat::q8_0, RowFormat::q5_0,
-                                       RowFormat::q4_0};
+constexpr std::array kLatentFormats = {RowFormat::q8_0, RowFormat::q5_0, RowFormat::q4_0};
 
 constexpr int kSmallChunk = 32;
 
@@ -37,43 +36,52 @@ std::optional<Quality> quality_of(const CacheLayout& layout) {
   return std::nullopt;
 }
 
+std::vector<SmallerFormats> smaller_formats(const Model& model, const PoolFormats& formats) {
+  std::vector<SmallerFormats> smaller;
+  const CacheShape shape = model.cache_shape();
+  const CacheLayout asked(shape, formats);
+  const auto add = [&](std::string flags, const PoolFormats& changed) {
+    if (CacheLayout(shape, changed).bytes_per_token() >= asked.bytes_per_token()) return;
+    smaller.push_back({std::move(flags), changed});
+  };
+  PoolFormats native = formats;
+  for (const PoolInfo& info : pools()) {
+    native.*(info.format) = PoolFormats::all(RowFormat::native).of(info.pool);
+  }
+  add("--kv all=native", native);
+  if (asked.has(Pool::k)) {
+    for (const Pair& pair : kPairs) {
+      PoolFormats changed = formats;
+      changed.k = pair.k;
+      changed.v = pair.v;
+      add(fmt::format("--kv k={},v={}", row_format_name(pair.k), row_format_name(pair.v)), changed);
+    }
+  } else if (asked.has(Pool::latent)) {
+    for (const RowFormat format : kLatentFormats) {
+      PoolFormats changed = formats;
+      changed.latent = format;
+      add(fmt::format("--kv latent={}", row_format_name(format)), changed);
+    }
+  }
+  return smaller;
+}
+
 Result<std::vector<Way>> ways_to_fit(const Model& model, const EngineOptions& options,
-                                     size_t memory_bytes) {
+                                     const ProcessBytes& process, size_t memory_bytes) {
   std::vector<Way> ways;
   const auto add = [&](std::string flags, const EngineOptions& changed) -> Result<void> {
-    VARVE_TRY(Footprint taken, footprint(model, changed, memory_bytes));
+    VARVE_TRY(Footprint taken, footprint(model, changed, process, memory_bytes));
     const CacheLayout layout(model.cache_shape(), changed.formats);
     ways.push_back({std::move(flags), changed, std::move(taken),
-                    largest_context_within(model, changed, memory_bytes), quality_of(layout)});
+                    largest_context_within(model, changed, process, memory_bytes),
+                    quality_of(layout)});
     return {};
   };
   VARVE_CHECKED(add("", options));
-  const size_t asked_bytes = ways.front().footprint.memory.cache_bytes();
-  const auto add_smaller = [&](std::string flags, const PoolFormats& formats) -> Result<void> {
+  for (SmallerFormats& smaller : smaller_formats(model, options.formats)) {
     EngineOptions changed = options;
-    changed.formats = formats;
-    VARVE_CHECKED(add(std::move(flags), changed));
-    if (ways.back().footprint.memory.cache_bytes() >= asked_bytes) ways.pop_back();
-    return {};
-  };
-  const CacheLayout layout(model.cache_shape(), options.formats);
-  if (layout.has(Pool::k)) {
-    for (const Pair& pair : kPairs) {
-      PoolFormats formats = options.formats;
-      formats.k = pair.k;
-      formats.v = pair.v;
-      VARVE_CHECKED(add_smaller(
-          fmt::format("--kv k={},v={}", row_format_name(pair.k), row_format_name(pair.v)),
-          formats));
-    }
-  } else if (layout.has(Pool::latent)) {
-    for (const RowFormat format : kLatentFormats) {
-      PoolFormats formats = options.formats;
-      formats.latent = format;
-      VARVE_CHECKED(add_smaller(fmt::format("--kv latent={}", row_format_name(format)), formats));
-    }
-  } else {
-    VARVE_CHECKED(add_smaller("--kv all=native", PoolFormats::all(RowFormat::native)));
+    changed.formats = smaller.formats;
+    VARVE_CHECKED(add(std::move(smaller.flags), changed));
   }
   if (ways.front().footprint.memory.chunk_tokens > kSmallChunk) {
     EngineOptions changed = options;

@@ -17,6 +17,13 @@ struct Quality {
 /// Nothing where it was not measured.
 std::optional<Quality> quality_of(const CacheLayout& layout);
 
+/// Row formats that take less than `formats` do, from the finest, and the flags that ask for them.
+struct SmallerFormats {
+  std::string flags;
+  PoolFormats formats;
+};
+std::vector<SmallerFormats> smaller_formats(const Model& model, const PoolFormats& formats);
+
 struct Way {
   std::string flags;  // that are changed; empty: as asked
   EngineOptions options;
@@ -28,6 +35,6 @@ struct Way {
 /// The run as asked, then the others, by how little they change: row formats from the finest, a
 /// smaller chunk, one sequence. Errors: as of Engine::plan().
 Result<std::vector<Way>> ways_to_fit(const Model& model, const EngineOptions& options,
-                                     size_t memory_bytes);
+                                     const ProcessBytes& process, size_t memory_bytes);
 
 }  // namespace varve

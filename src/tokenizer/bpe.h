@@ -36,6 +36,11 @@ class MergeTable {
   /// kNoRank if no merge joins the two.
   uint32_t rank_of(uint32_t left, uint32_t right) const;
   uint32_t result_of(uint32_t rank) const { return results_[rank]; }
+  /// Of memory, all of it.
+  size_t table_bytes() const {
+    return merges_.capacity() * sizeof(Merge) + slots_.capacity() * sizeof(Slot) +
+           results_.capacity() * sizeof(uint32_t);
+  }
 
  private:
   struct Merge {
@@ -73,6 +78,8 @@ class Bpe {
   /// no piece, appends nothing and returns that byte.
   std::optional<uint8_t> encode_word(const Vocabulary& vocabulary, std::string_view word,
                                      BpeScratch& scratch, std::vector<int32_t>& ids) const;
+
+  size_t table_bytes() const { return merges_.table_bytes(); }
 
  private:
   void merge_short(std::string_view word, std::vector<int32_t>& ids) const;

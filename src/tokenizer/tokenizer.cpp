@@ -175,6 +175,12 @@ int Tokenizer::vocab_size() const {
   return parts_->file.vocabulary.size();
 }
 
+size_t Tokenizer::table_bytes() const {
+  const TokenizerFile& file = parts_->file;
+  return file.vocabulary.table_bytes() + file.bpe.table_bytes() +
+         file.added.tokens().capacity() * sizeof(AddedToken);
+}
+
 std::optional<int32_t> Tokenizer::id_of(std::string_view token_text) const {
   if (const AddedToken* token = parts_->file.added.find(token_text)) return token->id;
   return parts_->file.vocabulary.find_spelt(token_text);

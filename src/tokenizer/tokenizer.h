@@ -60,6 +60,9 @@ class Tokenizer {
   /// The largest id + 1. Not every id below it has to name a piece.
   int vocab_size() const;
 
+  /// What the tables of pieces and merges take of memory.
+  size_t table_bytes() const;
+
   /// The id of an added token or vocabulary piece, spelt as in the file ("Ġthe", "<think>").
   std::optional<int32_t> id_of(std::string_view token_text) const;
 

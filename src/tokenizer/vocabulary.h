@@ -44,6 +44,11 @@ class Vocabulary {
 
   size_t n_pieces() const { return ids_.size(); }
   size_t pool_bytes() const { return pool_.size(); }
+  /// Of memory, all of it.
+  size_t table_bytes() const {
+    return pool_.capacity() + sizeof(uint32_t) * (start_.capacity() + slots_.capacity()) +
+           sizeof(int32_t) * (ids_.capacity() + entry_of_id_.capacity());
+  }
 
  private:
   std::optional<int32_t> find(std::string_view bytes, bool literal) const;

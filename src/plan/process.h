@@ -1,0 +1,28 @@
+// What the process takes beside the engine's arena and the model's weights.
+#pragma once
+
+#include <cstddef>
+
+#include "models/model.h"
+#include "plan/machine.h"
+#include "tokenizer/tokenizer.h"
+
+namespace varve {
+
+struct ProcessBytes {
+  size_t program = 0;  // code and libraries: pages of files, shared
+  size_t tables = 0;   // tokenizer, sampler, names and places of tensors, metadata
+  Known tables_known = Known::exact;
+  size_t heap = 0;         // all else, the threads' stacks too
+  size_t page_tables = 0;  // of weights, which lie on small pages
+
+  size_t total() const { return program + tables + heap + page_tables; }
+};
+
+/// Of a run with so many threads that samples. Without a tokenizer its tables are taken to be as
+/// large as others' are for such a vocabulary.
+ProcessBytes process_bytes(const Model& model, const Tokenizer* tokenizer, int n_threads);
+/// Of one that neither reads nor samples text.
+ProcessBytes process_bytes_without_text(const Model& model, int n_threads);
+
+}  // namespace varve
