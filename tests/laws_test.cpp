@@ -302,6 +302,44 @@ TEST(HashRouting, AnExpertNamedTwiceFits) {
   fs::remove_all(to);
 }
 
+// Deeper than the small models reach: 16 parts of latents, the last of them short.
+TEST(ManyLatents, AnyThreadsAndChunks) {
+  namespace fs = std::filesystem;
+  constexpr int kDepth = 17'000, kMore = 20;
+  const fs::path from = testing_support::golden_dir("mla-deepseek-v2");
+  const fs::path to = fs::path(testing::TempDir()) / "varve_many_latents";
+  fs::create_directories(to);
+  fs::copy_file(from / "model.safetensors", to / "model.safetensors",
+                fs::copy_options::overwrite_existing);
+  std::ifstream in(from / "config.json");
+  std::string config((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  const std::string positions = "\"max_position_embeddings\": ";
+  config.replace(config.find(positions + "2048"), positions.size() + 4, positions + "32768");
+  std::ofstream(to / "config.json") << config;
+
+  const auto model = testing_support::load_or_fail(to.string());
+  const auto ids = random_ids(kMore, model->vocab_size(), 3);
+  for (const RowFormat format : {RowFormat::f32, RowFormat::q8_0}) {
+    std::vector<float> first;
+    for (const auto& [threads, chunk] : {std::pair{1, 1}, {1, kMore}, {3, 1}, {3, 7}}) {
+      const auto engine = engine_or_fail(model, {.ctx_tokens = kDepth + kMore,
+                                                 .chunk_tokens = chunk,
+                                                 .n_threads = threads,
+                                                 .formats = PoolFormats::all(format),
+                                                 .resume_points = 0});
+      Session session = session_or_fail(*engine);
+      ASSERT_TRUE(session.fill_seeded(kDepth, 7));
+      ASSERT_TRUE(session.enqueue(ids));
+      std::vector<float> logits;
+      testing_support::step_all_logits(*engine, session, logits);
+      if (first.empty()) first = logits;
+      EXPECT_EQ(first_difference(logits, first, model->vocab_size()), -1)
+          << threads << " threads, chunks of " << chunk;
+    }
+  }
+  fs::remove_all(to);
+}
+
 // The reference set is slow, and its sums know nothing of tiles: small models do for it.
 std::vector<Case> cases() {
   std::vector<Case> all;
