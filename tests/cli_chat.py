@@ -4,12 +4,14 @@ part, Ctrl-C ends an answer and not the program.
     VARVE_BIN=build/release/bin/varve VARVE_SOURCE_DIR=. python3 tests/cli_chat.py"""
 
 import os
+import pty
 import re
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import unittest
 from pathlib import Path
 
@@ -57,6 +59,23 @@ class Chat(unittest.TestCase):
                               capture_output=True, timeout=120, check=False)
         self.assertEqual(done.returncode, code, done.stderr.decode())
         return done.stdout.decode(), done.stderr.decode()
+
+    def typed(self, lines, *flags):
+        """The same of a conversation at a terminal, prompts taken out."""
+        ours, theirs = pty.openpty()
+        modes = termios.tcgetattr(theirs)
+        modes[3] &= ~(termios.ECHO | termios.ICANON)
+        termios.tcsetattr(theirs, termios.TCSANOW, modes)
+        with subprocess.Popen([BIN, "chat", MODEL, "--temp", "0", "-n", "12", *map(str, flags)],
+                              stdin=theirs, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as program:
+            os.close(theirs)
+            for line in [*lines, "/quit"]:
+                os.write(ours, line.encode() + b"\n")
+            out, errors = program.communicate(timeout=120)
+            os.close(ours)
+        self.assertEqual(program.returncode, 0, errors.decode())
+        return re.sub(r"^((\w+)?> )+\n?", "", out.decode(), flags=re.MULTILINE), errors.decode()
 
     def turns(self, lines, *flags, model=MODEL):
         """([answer], [Stats after it]) of the lines that are messages."""
@@ -140,17 +159,26 @@ class Chat(unittest.TestCase):
 
     def test_mistakes_are_said_and_change_nothing(self):
         clean, _ = self.chat(["Who?", "Why?"])
-        out, errors = self.chat(["Who?", "/nope", "/rewind 9", "/rewind x", "/fork", "/fork main",
-                                 "/switch nowhere", "x " * 5000, "Why?"])
+        out, errors = self.typed(["Who?", "/nope", "/rewind 9", "/rewind x", "/fork", "/fork main",
+                                  "/switch nowhere", "x " * 500, "Why?"], "--ctx", 200)
         self.assertEqual(out, clean)
         for sentence in ("there is no command /nope; /help lists them",
                          "cannot go back 9 turns: there are 1", "/rewind x: expected a number",
                          "a branch needs a name", "there is a branch `main` already",
                          "there is no branch `nowhere`", "the conversation takes "):
             self.assertIn("\nvarve: " + sentence, errors)
-        self.assertIn("the context holds 4096 (--ctx)", errors)
-        _, errors = self.chat(["/fork a"], "--branches", 1)
-        self.assertIn("--branches makes room for more", errors)
+        self.assertIn("the context holds 200 (--ctx)", errors)
+
+    def test_a_mistake_ends_a_script_with_its_exit_code(self):
+        for line, flags, code, sentence in (
+                ("x " * 5000, (), 2, "; the context holds 4096 (--ctx)"),
+                ("/rewind 9", (), 2, "cannot go back 9 turns: there are 1"),
+                ("/fork a", ("--branches", 1), 2, "; --branches makes room for more")):
+            with self.subTest(line=line[:20]):
+                clean, _ = self.chat(["Who?"], *flags)
+                out, errors = self.chat(["Who?", line, "Why?"], *flags, code=code)
+                self.assertEqual(out, clean)
+                self.assertTrue(errors.endswith(sentence + "\n"), errors)
 
     def test_a_full_context_ends_an_answer(self):
         self.template.write_text("{% for m in messages %}{{ m.content }}{% endfor %}",
@@ -159,13 +187,13 @@ class Chat(unittest.TestCase):
         _, (stats,) = self.turns(["In the beginning God"], *flags)
         # The last token is handed out; it would be read only if there were room for one more.
         self.assertEqual(stats.context, stats.room + 1)
-        _, errors = self.chat(["In the beginning God", "Who?"], *flags)
+        _, errors = self.chat(["In the beginning God", "Who?"], *flags, code=2)
         self.assertIn(f"the answer was cut at {stats.new} tokens", errors)
         self.assertIn("; the context holds 12 (--ctx)", errors)
 
     def test_a_template_that_refuses_is_heard(self):
         self.template.write_text("{{ raise_exception('Too rude.') }}", encoding="utf-8")
-        out, errors = self.chat(["Hey"], "--chat-template", self.template)
+        out, errors = self.chat(["Hey"], "--chat-template", self.template, code=3)
         self.assertEqual(out, "")
         self.assertIn("the template refuses this conversation: Too rude.", errors)
 

@@ -217,7 +217,10 @@ Result<void> take_turn(const std::string& message, Conversation& chat, Sampler& 
   return {};
 }
 
+// Whoever sits at a terminal hears of what failed and goes on, the conversation being as it was; a
+// script ends with it.
 Result<void> converse(Conversation& chat, const Engine& engine, Sampler& sampler) {
+  const bool is_terminal = isatty(STDIN_FILENO) == 1;
   LineReader reader;
   std::string message;
   bool goes_on = true;
@@ -229,11 +232,10 @@ Result<void> converse(Conversation& chat, const Engine& engine, Sampler& sampler
     const Result<void> done = message.starts_with('/') ? run_command(message, chat, engine, goes_on)
                                                        : take_turn(message, chat, sampler);
     if (done) continue;
-    if (done.error().kind == ErrorKind::internal) return done;
-    // Said and left to the user: the conversation is as it was.
+    if (!is_terminal || done.error().kind == ErrorKind::internal) return done;
     fmt::print(stderr, "varve: {}\n", done.error().message);
   }
-  if (isatty(STDIN_FILENO) == 1) fmt::print("\n");
+  if (is_terminal) fmt::print("\n");
   return {};
 }
 
@@ -293,7 +295,8 @@ void add_chat(CLI::App& app, Action& action) {
                    "stdin. An array, or an object with messages, tools,\n"
                    "add_generation_prompt and variables of the template");
   verb->footer(
-      "Lines are messages; /help in the conversation lists commands.\n"
+      "Lines are messages; /help in the conversation lists commands. Where they come from\n"
+      "a file or a pipe, the first one that fails ends it, with the exit code of its error.\n"
       "Examples:\n"
       "  varve chat MODEL --temp 0.7 --system 'Answer briefly.'\n"
       "  echo 'Name three rivers.' | varve chat MODEL\n"
