@@ -47,7 +47,7 @@ Result<Value> join_filter(const Value& in, const Arguments& args, Budget& budget
   for (size_t i = 0; i < items.size(); ++i) {
     VARVE_TRY(const Value part, part_of(items[i], args.positional[1], budget));
     VARVE_TRY(const std::string text, to_text(part, budget));
-    VARVE_CHECKED(budget.take_bytes(text.size() + between.size()));
+    VARVE_CHECKED(budget.make_bytes(text.size() + between.size()));
     if (i > 0) out += between;
     out += text;
   }
@@ -228,7 +228,7 @@ Result<Value> batch_filter(const Value& in, const Arguments& args, Budget& budge
     std::vector<Value> batch(items.begin() + static_cast<std::ptrdiff_t>(begin),
                              items.begin() + static_cast<std::ptrdiff_t>(end));
     if (!args.positional[1].is_undefined() && !args.positional[1].is_none()) {
-      VARVE_CHECKED(budget.take(*size));
+      VARVE_CHECKED(budget.make_bytes(static_cast<size_t>(*size) * sizeof(Value)));
       batch.resize(static_cast<size_t>(*size), args.positional[1]);
     }
     VARVE_TRY(Value row, make_list(std::move(batch)));

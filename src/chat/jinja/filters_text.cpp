@@ -65,7 +65,7 @@ Result<Value> safe_filter(const Value& in, const Arguments&, Budget& budget) {
 Result<Value> escape_filter(const Value& in, const Arguments&, Budget& budget) {
   if (in.is_markup()) return in;
   VARVE_TRY(const std::string text, to_text(in, budget));
-  VARVE_CHECKED(budget.take_bytes(5 * text.size()));
+  VARVE_CHECKED(budget.make_bytes(5 * text.size()));
   return Value::text(escape_markup(text), true);
 }
 
@@ -98,7 +98,7 @@ Result<Value> indent_filter(const Value& in, const Arguments& args, Budget& budg
   VARVE_TRY(const Parts lines, split_lines(text, false, budget));
   std::string out = indents_first ? indent : "";
   for (size_t i = 0; i < lines.size(); ++i) {
-    VARVE_CHECKED(budget.take_bytes(16 + lines[i].size() + indent.size()));
+    VARVE_CHECKED(budget.make_bytes(16 + lines[i].size() + indent.size()));
     if (i > 0) out += '\n';
     if (i > 0 && (indents_blank || !lines[i].empty())) out += indent;
     out += lines[i];

@@ -73,7 +73,7 @@ Result<Value> namespace_function(const Arguments& arguments, Environment& enviro
   auto space = std::make_unique<Namespace>();
   for (const auto& [key, value] : entries) {
     VARVE_TRY(const std::string name, to_text(key, environment.budget));
-    space->attributes[name] = value;
+    space->set(name, value);
   }
   environment.namespaces.push_back(std::move(space));
   return Value(environment.namespaces.back().get());

@@ -111,7 +111,7 @@ Result<void> Writer::begin_item(bool is_first, int level) {
   if (!is_first) out_ += style_.item_separator;
   if (style_.is_indented) {
     out_ += '\n';
-    VARVE_CHECKED(budget_.take_product(style_.indent.size(), static_cast<size_t>(level) + 1));
+    VARVE_CHECKED(budget_.make_bytes(style_.indent.size() * (static_cast<size_t>(level) + 1)));
     for (int i = 0; i <= level; ++i) out_ += style_.indent;
   }
   return {};
@@ -156,7 +156,7 @@ Result<void> Writer::write_dict(const Dict& dict, int level) {
   for (size_t i = 0; i < order.size(); ++i) {
     VARVE_CHECKED(begin_item(i == 0, level));
     VARVE_TRY(const std::string key, key_text(order[i]->first));
-    VARVE_CHECKED(budget_.take_bytes(key.size()));
+    VARVE_CHECKED(budget_.make_bytes(key.size()));
     write_string(key);
     out_ += style_.key_separator;
     VARVE_CHECKED(write(order[i]->second, level + 1));
@@ -167,9 +167,9 @@ Result<void> Writer::write_dict(const Dict& dict, int level) {
 }
 
 Result<void> Writer::write(const Value& value, int level) {
-  VARVE_CHECKED(budget_.take(1));
+  VARVE_CHECKED(budget_.make_bytes(16));
   if (const std::string* const text = value.text()) {
-    VARVE_CHECKED(budget_.take_bytes(text->size()));
+    VARVE_CHECKED(budget_.make_bytes(text->size()));
     write_string(*text);
   } else if (value.is_none()) {
     out_ += "null";

@@ -130,7 +130,7 @@ Result<Value> join_method(const Value& self, const Args& args, Budget& budget) {
   std::string out;
   for (size_t i = 0; i < items.size(); ++i) {
     VARVE_TRY(const std::string_view text, text_argument(items[i], "join"));
-    VARVE_CHECKED(budget.take_bytes(text.size() + self.text()->size()));
+    VARVE_CHECKED(budget.make_bytes(text.size() + self.text()->size()));
     if (i > 0) out += *self.text();
     out += text;
   }

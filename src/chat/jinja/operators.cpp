@@ -13,8 +13,8 @@ namespace {
 // Strings and lists that one operator makes.
 constexpr int64_t kMaxRepeatedItems = 1 << 22;
 
-// A character that becomes a value of its own takes this many times 16 bytes.
-constexpr int64_t kStepsOfCharacter = 8;
+// A character that becomes a value of its own, and its place in lists.
+constexpr size_t kCharacterBytes = kValueBytes + 64;
 
 std::string_view symbol(ArithmeticOp op) {
   switch (op) {
@@ -124,7 +124,7 @@ Result<Value> of_floats(ArithmeticOp op, double a, double b) {
 Result<Value> joined(const Value& left, const Value& right, Budget& budget) {
   const std::string& a = *left.text();
   const std::string& b = *right.text();
-  VARVE_CHECKED(budget.take_bytes(a.size() + b.size()));
+  VARVE_CHECKED(budget.make_bytes(a.size() + b.size()));
   if (!left.is_markup() && !right.is_markup()) return Value::text(a + b);
   return Value::text(
       (left.is_markup() ? a : escape_markup(a)) + (right.is_markup() ? b : escape_markup(b)), true);
@@ -137,7 +137,8 @@ Result<Value> repeated(const Value& value, int64_t times, Budget& budget) {
   if (n > kMaxRepeatedItems || static_cast<int64_t>(size) * n > kMaxRepeatedItems) {
     return bad_input("`*` makes more than {} items", kMaxRepeatedItems);
   }
-  VARVE_CHECKED(budget.take(static_cast<int64_t>(size) * n));
+  const size_t item_bytes = text != nullptr ? 1 : sizeof(Value);
+  VARVE_CHECKED(budget.make_bytes(size * static_cast<size_t>(n) * item_bytes));
   if (text != nullptr) {
     std::string out;
     for (int64_t i = 0; i < n; ++i) out += *text;
@@ -204,8 +205,9 @@ Result<void> append_dict(const Dict& dict, std::string& out, Budget& budget) {
 }
 
 Result<void> append_repr(const Value& value, std::string& out, Budget& budget) {
-  VARVE_CHECKED(budget.take(1));
+  VARVE_CHECKED(budget.make_bytes(16));
   if (const std::string* const text = value.text()) {
+    VARVE_CHECKED(budget.make_bytes(text->size()));
     VARVE_CHECKED(budget.take(static_cast<int64_t>(text->size())));  // looked up one by one
     out += text_repr(*text);
     return {};
@@ -277,7 +279,7 @@ Result<Value> slice_text(std::string_view text, std::optional<int64_t> begin,
     const std::string_view rest = text.substr(first);
     return Value::text(std::string(rest.substr(0, byte_of_character(rest, n))));
   }
-  VARVE_CHECKED(budget.take(static_cast<int64_t>(text.size())));
+  VARVE_CHECKED(budget.make_bytes(text.size() * sizeof(std::string_view)));
   const std::vector<std::string_view> all = characters(text);
   std::string out;
   for_each_place(range, [&](size_t i) { out += all[i]; });
@@ -298,9 +300,14 @@ Result<Value> arithmetic(ArithmeticOp op, const Value& left, const Value& right,
   if (op == ArithmeticOp::add) {
     if (left.text() != nullptr && right.text() != nullptr) return joined(left, right, budget);
     if (is_sequence(left) && is_sequence(right) && left.list()->kind == right.list()->kind) {
-      std::vector<Value> items = left.list()->items;
-      items.insert(items.end(), right.list()->items.begin(), right.list()->items.end());
-      VARVE_CHECKED(budget.take(static_cast<int64_t>(items.size())));
+      const std::vector<Value>& first = left.list()->items;
+      const std::vector<Value>& second = right.list()->items;
+      const size_t n = first.size() + second.size();
+      VARVE_CHECKED(budget.make_bytes(n * sizeof(Value)));
+      std::vector<Value> items;
+      items.reserve(n);
+      items.insert(items.end(), first.begin(), first.end());
+      items.insert(items.end(), second.begin(), second.end());
       return make_list(std::move(items), left.list()->kind);
     }
   }
@@ -423,7 +430,7 @@ Result<bool> compare(CompareOp op, const Value& left, const Value& right, Budget
 
 Result<std::string> to_text(const Value& value, Budget& budget) {
   if (const std::string* const text = value.text()) {
-    VARVE_CHECKED(budget.take_bytes(text->size()));
+    VARVE_CHECKED(budget.make_bytes(text->size()));
     return *text;
   }
   if (value.is_undefined()) return std::string();
@@ -439,7 +446,7 @@ Result<std::vector<Value>> items_of(const Value& value, Budget& budget) {
     return list->items;
   }
   if (const std::string* const text = value.text()) {
-    VARVE_CHECKED(budget.take(kStepsOfCharacter * static_cast<int64_t>(text->size())));
+    VARVE_CHECKED(budget.make_bytes(kCharacterBytes * text->size()));
     for (const std::string_view character : characters(*text)) {
       items.push_back(Value::text(std::string(character)));
     }

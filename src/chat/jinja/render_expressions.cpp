@@ -9,8 +9,10 @@ namespace varve::jinja {
 
 Result<Value> Renderer::evaluate(const Expression& expression) {
   VARVE_CHECKED(at_line(expression.line, enter()));
+  const size_t unfinished = budget().unfinished();
   Result<Value> value =
       std::visit([&](const auto& node) { return evaluate(node); }, expression.node);
+  budget().set_unfinished(unfinished);
   --depth_;
   return at_line(expression.line, std::move(value));
 }
@@ -22,11 +24,11 @@ Result<Value> Renderer::evaluate(const ConstantNode& node) {
 // Scopes from the innermost outwards, then what the caller gave, then functions.
 Value Renderer::variable(std::string_view name) const {
   for (size_t i = scopes_.size(); i-- > first_scope_;) {
-    const auto found = scopes_[i].find(name);
-    if (found != scopes_[i].end()) return found->second;
+    const auto found = scopes_[i].names.find(name);
+    if (found != scopes_[i].names.end()) return found->second;
   }
-  const auto found = scopes_[0].find(name);
-  if (found != scopes_[0].end()) return found->second;
+  const auto found = scopes_[0].names.find(name);
+  if (found != scopes_[0].names.end()) return found->second;
   if (const Value* const given = variables_.find(name)) return *given;
   if (const FunctionInfo* const function = find_function(name)) return Value(function);
   return Value::undefined(name);

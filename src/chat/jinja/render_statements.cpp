@@ -13,24 +13,22 @@ constexpr int64_t kStepsOfScope = 4;
 }  // namespace
 
 Renderer::Renderer(const Dict& variables, std::time_t now, Limits limits)
-    : variables_(variables),
-      limits_(limits),
-      environment_{Budget(limits.steps), now, {}},
-      scopes_(1) {}
+    : variables_(variables), limits_(limits), environment_{Budget(limits), now, {}}, scopes_(1) {}
 
 Result<std::string> Renderer::run(const Body& body) {
-  std::string out;
-  out_ = &out;
+  Printed printed;
+  out_ = &printed;
   VARVE_CHECKED(execute(body));
-  return out;
+  return std::move(printed.text);
 }
 
 Result<void> Renderer::print(std::string_view text) {
-  if (out_->size() + text.size() > limits_.output_bytes) {
+  if (out_->text.size() + text.size() > limits_.output_bytes) {
     return bad_input("the template prints more than {} bytes", limits_.output_bytes);
   }
   VARVE_CHECKED(budget().take_bytes(text.size()));
-  *out_ += text;
+  out_->text += text;
+  out_->held.add(text.size());
   return {};
 }
 
@@ -49,8 +47,10 @@ Result<Renderer::Flow> Renderer::execute(const Body& body) {
 
 Result<Renderer::Flow> Renderer::execute(const Statement& statement) {
   VARVE_CHECKED(at_line(statement.line, enter()));
+  const size_t unfinished = budget().unfinished();
   Result<Flow> flow =
       std::visit([&](const auto& node) { return execute(node, statement.line); }, statement.node);
+  budget().set_unfinished(unfinished);
   --depth_;
   return at_line(statement.line, std::move(flow));
 }
@@ -100,22 +100,24 @@ Result<Renderer::Flow> Renderer::execute(const ForStatement& node, int line) {
     scopes_.pop_back();
     return flow;
   }
-  const auto items = std::make_shared<const List>([&] {
-    List list;
-    for (const Value& item : found) list.depth = std::max(list.depth, item.depth() + 1);
-    list.items = std::move(found);
-    return list;
-  }());
+  int depth = 1;
+  for (const Value& item : found) depth = std::max(depth, item.depth() + 1);
+  const auto items = std::make_shared<const List>(List{std::move(found), ListKind::list, depth});
   for (size_t i = 0; i < items->items.size(); ++i) {
     VARVE_CHECKED(budget().take(kStepsOfScope));
     scopes_.emplace_back();
-    scopes_.back()["loop"] = Value(std::make_shared<const Loop>(Loop{items, i}));
+    define("loop", Value(std::make_shared<const Loop>(Loop{items, i})));
     VARVE_CHECKED(assign(node.target, items->items[i]));
     VARVE_TRY(const Flow flow, execute(node.body));
     scopes_.pop_back();
     if (flow == Flow::leave_loop) break;
   }
   return Flow::onward;
+}
+
+void Renderer::define(std::string_view name, Value value) {
+  Scope& scope = scopes_.back();
+  if (scope.names.insert_or_assign(name, std::move(value)).second) scope.held.add(kValueBytes);
 }
 
 Result<void> Renderer::assign(const Target& target, Value value) {
@@ -125,18 +127,18 @@ Result<void> Renderer::assign(const Target& target, Value value) {
       return bad_input("expected a namespace in `{}.{} =`, found {}", target.names[0],
                        target.attribute, variable(target.names[0]).describe());
     }
-    space->attributes[target.attribute] = std::move(value);
+    space->set(target.attribute, std::move(value));
     return {};
   }
   if (!target.is_spread) {
-    scopes_.back()[target.names[0]] = std::move(value);
+    define(target.names[0], std::move(value));
     return {};
   }
   VARVE_TRY(std::vector<Value> items, items_of(value, budget()));
   if (items.size() != target.names.size()) {
     return bad_input("expected {} values to spread, found {}", target.names.size(), items.size());
   }
-  for (size_t i = 0; i < items.size(); ++i) scopes_.back()[target.names[i]] = std::move(items[i]);
+  for (size_t i = 0; i < items.size(); ++i) define(target.names[i], std::move(items[i]));
   return {};
 }
 
@@ -147,13 +149,13 @@ Result<Renderer::Flow> Renderer::execute(const SetStatement& node, int) {
 }
 
 Result<std::string> Renderer::captured(const Body& body) {
-  std::string text;
-  std::string* const outer = std::exchange(out_, &text);
+  Printed printed;
+  Printed* const outer = std::exchange(out_, &printed);
   scopes_.emplace_back();
   VARVE_CHECKED(execute(body));
   scopes_.pop_back();
   out_ = outer;
-  return text;
+  return std::move(printed.text);
 }
 
 Result<Renderer::Flow> Renderer::execute(const SetBlockStatement& node, int) {
@@ -168,7 +170,7 @@ Result<Renderer::Flow> Renderer::execute(const SetBlockStatement& node, int) {
 }
 
 Result<Renderer::Flow> Renderer::execute(const std::unique_ptr<const MacroStatement>& node, int) {
-  scopes_.back()[node->name] = Value(node.get());
+  define(node->name, Value(node.get()));
   return Flow::onward;
 }
 
@@ -193,7 +195,7 @@ Result<void> Renderer::bind_parameters(const MacroStatement& macro, Arguments ar
     return bad_input("the macro `{}` takes {} arguments, found {}", macro.name,
                      macro.parameters.size(), arguments.positional.size());
   }
-  Scope named;
+  Names named;
   for (auto& [name, value] : arguments.named) named[name] = std::move(value);
   for (size_t i = 0; i < macro.parameters.size(); ++i) {
     const auto& [name, fallback] = macro.parameters[i];
@@ -202,14 +204,14 @@ Result<void> Renderer::bind_parameters(const MacroStatement& macro, Arguments ar
       if (found != named.end()) {
         return bad_input("the macro `{}` is given its argument `{}` twice", macro.name, name);
       }
-      scopes_.back()[name] = std::move(arguments.positional[i]);
+      define(name, std::move(arguments.positional[i]));
     } else if (found != named.end()) {
-      scopes_.back()[name] = std::move(found->second);
+      define(name, std::move(found->second));
     } else if (fallback != nullptr) {
       VARVE_TRY(Value value, evaluate(*fallback));
-      scopes_.back()[name] = std::move(value);
+      define(name, std::move(value));
     } else {
-      scopes_.back()[name] = Value::undefined(name);
+      define(name, Value::undefined(name));
     }
     if (found != named.end()) named.erase(found);
   }

@@ -27,7 +27,15 @@ class Renderer {
   static constexpr int kMaxDepth = 800;
 
   enum class Flow { onward, leave_loop, next_turn };
-  using Scope = std::unordered_map<std::string_view, Value>;
+  using Names = std::unordered_map<std::string_view, Value>;
+  struct Scope {
+    Names names = {};
+    HeldBytes held = {};
+  };
+  struct Printed {
+    std::string text = {};
+    HeldBytes held = {};
+  };
 
   // Statements (render_statements.cpp).
   Result<Flow> execute(const Body& body);
@@ -74,6 +82,8 @@ class Renderer {
   Result<Value> call(const Value& callee, Arguments arguments);
   tl::unexpected<Error> not_callable(const CallNode& node, const Value& callee);
   Value variable(std::string_view name) const;
+  /// Sets a variable of the innermost scope.
+  void define(std::string_view name, Value value);
 
   /// Goes one level deeper, which costs a step.
   Result<void> enter();
@@ -91,7 +101,7 @@ class Renderer {
   size_t first_scope_ = 0;     // of the macro that runs: those before it are not seen, but [0]
   int depth_ = 0;              // of calls of execute and evaluate within each other
   bool error_has_line_ = false;
-  std::string* out_ = nullptr;
+  Printed* out_ = nullptr;
 };
 
 template <class T>

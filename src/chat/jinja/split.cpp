@@ -8,8 +8,8 @@
 namespace varve::jinja {
 namespace {
 
-// A part that becomes a value of its own takes this many times 16 bytes.
-constexpr int64_t kStepsOfPart = 8;
+// A part that becomes a value of its own, and its place in lists.
+constexpr size_t kPartBytes = kValueBytes + 64;
 
 bool starts_with_space(std::string_view text) {
   return is_space(utf8_step(text).code_point);
@@ -29,7 +29,7 @@ Result<Parts> split_at_spaces(std::string_view text, int64_t max_splits, Budget&
   Parts parts;
   text = strip(text, std::nullopt, Side::left);
   while (!text.empty()) {
-    VARVE_CHECKED(budget.take(kStepsOfPart));
+    VARVE_CHECKED(budget.make_bytes(kPartBytes));
     if (max_splits >= 0 && static_cast<int64_t>(parts.size()) == max_splits) {
       parts.push_back(text);  // as it stands, white space at its end too
       break;
@@ -48,7 +48,7 @@ Result<Parts> rsplit_at_spaces(std::string_view text, int64_t max_splits, Budget
   Parts parts;
   text = strip(text, std::nullopt, Side::right);
   while (!text.empty()) {
-    VARVE_CHECKED(budget.take(kStepsOfPart));
+    VARVE_CHECKED(budget.make_bytes(kPartBytes));
     if (static_cast<int64_t>(parts.size()) == max_splits) {
       parts.push_back(text);
       break;
@@ -74,7 +74,7 @@ Result<Parts> split(std::string_view text, std::optional<std::string_view> separ
   if (!separator) return split_at_spaces(text, max_splits, budget);
   Parts parts;
   while (max_splits < 0 || static_cast<int64_t>(parts.size()) < max_splits) {
-    VARVE_CHECKED(budget.take(kStepsOfPart));
+    VARVE_CHECKED(budget.make_bytes(kPartBytes));
     const size_t at = find_text(text, *separator);
     if (at == text.npos) break;
     parts.push_back(text.substr(0, at));
@@ -92,7 +92,7 @@ Result<Parts> rsplit(std::string_view text, std::optional<std::string_view> sepa
   VARVE_CHECKED(budget.take_product(text.size(), separator->size()));
   Parts parts;
   while (max_splits < 0 || static_cast<int64_t>(parts.size()) < max_splits) {
-    VARVE_CHECKED(budget.take(kStepsOfPart));
+    VARVE_CHECKED(budget.make_bytes(kPartBytes));
     const size_t at = text.rfind(*separator);
     if (at == text.npos) break;
     parts.push_back(text.substr(at + separator->size()));
@@ -114,7 +114,7 @@ Result<Parts> split_lines(std::string_view text, bool keep_ends, Budget& budget)
       at += utf8_step(text.substr(at)).n_bytes;
       continue;
     }
-    VARVE_CHECKED(budget.take(kStepsOfPart));
+    VARVE_CHECKED(budget.make_bytes(kPartBytes));
     lines.push_back(text.substr(begin, at - begin + (keep_ends ? end_bytes : 0)));
     at += end_bytes;
     begin = at;
@@ -132,7 +132,7 @@ Result<std::string> replace(std::string_view text, std::string_view from, std::s
   for (int64_t n = 0; count < 0 || n < count; ++n) {
     const size_t found = find_text(text, from, at);
     if (found == text.npos) break;
-    VARVE_CHECKED(budget.take(1 + static_cast<int64_t>(to.size() / 16)));
+    VARVE_CHECKED(budget.make_bytes(16 + to.size()));
     out += text.substr(begin, found - begin);
     out += to;
     begin = found + from.size();

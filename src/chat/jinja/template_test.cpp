@@ -90,21 +90,51 @@ TEST(TemplateLimits, Steps) {
   const std::string loops =
       "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}";
   EXPECT_NE(refusal(loops).find(sentence), std::string::npos) << refusal(loops);
-  std::string doubling = "{% set x = 'abcdefgh' %}";
-  for (int i = 0; i < 60; ++i) doubling += "{% set x = x ~ x %}";
-  EXPECT_NE(refusal(doubling).find(sentence), std::string::npos);
-  std::string replacing = "{% set x = 'aaaaaaaa' %}";
-  for (int i = 0; i < 60; ++i) replacing += "{% set x = x.replace('a', 'aaaaaaaaaa') %}";
-  EXPECT_NE(refusal(replacing).find(sentence), std::string::npos);
+}
+
+// Values that live at once are bounded, those of one operation too; what is gone counts no more.
+TEST(TemplateLimits, Memory) {
+  using std::string_literals::operator""s;
+  const std::string sentence = "the template's values take more than 67108864 bytes";
+  const auto repeated = [](int n, std::string_view text) {
+    std::string all;
+    for (int i = 0; i < n; ++i) all += text;
+    return all;
+  };
+  for (const std::string& hostile :
+       {"{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}"
+        "{% endfor %}"s,
+        "{% set x = 'abcdefgh' %}" + repeated(60, "{% set x = x ~ x %}"),
+        "{% set x = 'aaaaaaaa' %}" + repeated(60, "{% set x = x.replace('a', 'aaaaaaaaaa') %}"),
+        "{% set x = [1] * 4000000 %}"s, "{{ ('x' * 2000000)|list }}"s,
+        "{{ ('x ' * 2000000).split() }}"s, "{{ ('x' * 4000000).join(('y' * 100)|list) }}"s,
+        "{{ ([1] * 2000000)|tojson(indent=100) }}"s,
+        "{% set ns = namespace(l=[]) %}{% for i in range(99999) %}"
+        "{% set ns.l = namespace(a=ns.l, b=nothing, c=loop, d='x'.strip, e=[i], f={}) %}"
+        "{% endfor %}"s,
+        "{% macro m(n) %}" + repeated(20, "{% set x %}{{ 'x' * 4000000 }}") +
+            repeated(20, "{% endset %}") + "{% endmacro %}{{ m(1) }}"}) {
+    EXPECT_NE(refusal(hostile).find(sentence), std::string::npos)
+        << hostile.substr(0, 100) << ": " << refusal(hostile).substr(0, 100);
+  }
+  const size_t before = HeldBytes::of_this_thread();
+  EXPECT_EQ(render("{% for i in range(500) %}{% set x = 'x' * 400000 %}{% endfor %}", "{}",
+                   {.held_bytes = 1'000'000})
+                .value(),
+            "");
+  EXPECT_EQ(HeldBytes::of_this_thread(), before);
 }
 
 // A list whose parts are shared is small, and long when it is written out or compared.
 TEST(TemplateLimits, SharedParts) {
   std::string shared = "{% set x = [1] %}{% set y = [1] %}";
   for (int i = 0; i < 60; ++i) shared += "{% set x = [x, x] %}{% set y = [y, y] %}";
-  for (const char* const use : {"{{ x }}", "{{ x|tojson }}", "{{ x == y }}", "{{ x < y }}",
-                                "{{ x in [y] }}", "{{ [x, y]|unique|list|length }}"}) {
-    EXPECT_NE(refusal(shared + use).find("steps"), std::string::npos) << use;
+  for (const char* const use :
+       {"{{ x == y }}", "{{ x < y }}", "{{ x in [y] }}", "{{ [x, y]|unique|list|length }}"}) {
+    EXPECT_NE(refusal(shared + use).find("more than 20000000 steps"), std::string::npos) << use;
+  }
+  for (const char* const use : {"{{ x }}", "{{ x|tojson }}"}) {
+    EXPECT_NE(refusal(shared + use).find("more than 67108864 bytes"), std::string::npos) << use;
   }
 }
 
@@ -155,7 +185,7 @@ TEST(TemplateLimits, NumbersThatDoNotFit) {
 TEST(Json, IsReadAsItStands) {
   const Value value = json(R"({"b": 1, "a": {"x": [1.5, null, "é"]}, "b2": -3})");
   EXPECT_EQ(value.dict()->entries[0].first.text()->front(), 'b');  // in its order
-  Budget budget(1000);
+  Budget budget({.steps = 1000});
   EXPECT_EQ(to_json(value, {}, budget).value(),
             R"({"b": 1, "a": {"x": [1.5, null, "é"]}, "b2": -3})");
   EXPECT_EQ(from_json("[1, 2", "f.json").error().kind, ErrorKind::bad_input);

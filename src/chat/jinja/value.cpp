@@ -26,7 +26,7 @@ bool can_be_key(const Value& key) {
 }  // namespace
 
 Value Value::undefined(std::string_view name) {
-  return Value(Undefined{std::make_shared<const std::string>(name)});
+  return Value(Undefined{std::make_shared<const Text>(Text{std::string(name)})});
 }
 
 Value Value::text(std::string bytes, bool is_markup) {
@@ -93,7 +93,7 @@ bool Value::truth() const {
 std::string Value::describe() const {
   if (const Undefined* const nothing = as<Undefined>()) {
     if (nothing->name == nullptr) return "nothing";
-    return fmt::format("nothing (`{}` is not defined)", *nothing->name);
+    return fmt::format("nothing (`{}` is not defined)", nothing->name->bytes);
   }
   if (is_none()) return "none";
   if (as<bool>() != nullptr) return truth() ? "true" : "false";
@@ -117,6 +117,11 @@ int Value::depth() const {
   if (const Loop* const turn = loop()) return turn->items->depth + 1;
   if (const Method* const bound = method()) return bound->receiver.depth() + 1;
   return 0;
+}
+
+void Namespace::set(const std::string& name, Value value) {
+  const auto [attribute, is_new] = attributes.insert_or_assign(name, std::move(value));
+  if (is_new) held.add(kValueBytes + attribute->first.capacity());
 }
 
 const Value* Dict::find(std::string_view key) const {
@@ -147,24 +152,25 @@ Result<Value> make_list(std::vector<Value> items, ListKind kind) {
 }
 
 Result<Value> make_dict(std::vector<std::pair<Value, Value>> entries) {
-  Dict dict;
+  std::vector<std::pair<Value, Value>> kept;
+  int depth = 1;
   std::unordered_map<std::string, size_t> places;
   for (auto& [key, value] : entries) {
     if (!can_be_key(key)) {
       return bad_input("expected a string or number as a key, found {}", key.describe());
     }
-    dict.depth = std::max(dict.depth, value.depth() + 1);
-    const auto [place, is_new] = places.try_emplace(key_spelling(key), dict.entries.size());
+    depth = std::max(depth, value.depth() + 1);
+    const auto [place, is_new] = places.try_emplace(key_spelling(key), kept.size());
     if (is_new) {
-      dict.entries.emplace_back(std::move(key), std::move(value));
+      kept.emplace_back(std::move(key), std::move(value));
     } else {
-      dict.entries[place->second].second = std::move(value);
+      kept[place->second].second = std::move(value);
     }
   }
-  if (dict.depth > kMaxValueDepth) {
+  if (depth > kMaxValueDepth) {
     return bad_input("dictionaries nest deeper than {}", kMaxValueDepth);
   }
-  return Value(std::make_shared<const Dict>(std::move(dict)));
+  return Value(std::make_shared<const Dict>(Dict{std::move(kept), depth}));
 }
 
 }  // namespace varve::jinja

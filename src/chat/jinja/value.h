@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "chat/jinja/held_bytes.h"
 
 namespace varve::jinja {
 
@@ -27,15 +28,21 @@ struct MethodInfo;      // methods.h
 /// Lists nest at most this deep: what walks them may recurse.
 inline constexpr int kMaxValueDepth = 100;
 
+/// Of a value's own memory, what it has in strings and vectors not counted.
+inline constexpr size_t kValueBytes = 64;
+
+struct Text;
+
 /// What printing shows as nothing, what is false, and what has no attributes.
 struct Undefined {
-  std::shared_ptr<const std::string> name;  // for messages; may be null
+  std::shared_ptr<const Text> name;  // for messages; may be null
 };
 struct None {};
 
 struct Text {
   std::string bytes;       // well-formed UTF-8
   bool is_markup = false;  // marked by `safe` or `escape`: what `+` joins to it is escaped
+  HeldBytes held = HeldBytes(kValueBytes + bytes.capacity());
 };
 
 enum class ListKind {
@@ -107,11 +114,13 @@ struct List {
   std::vector<Value> items;
   ListKind kind = ListKind::list;
   int depth = 1;
+  HeldBytes held = HeldBytes(kValueBytes + items.capacity() * sizeof(Value));
 };
 
 struct Dict {
   std::vector<std::pair<Value, Value>> entries;  // in order of insertion; keys differ
   int depth = 1;
+  HeldBytes held = HeldBytes(kValueBytes + entries.capacity() * 2 * sizeof(Value));
 
   /// Null where there is none.
   const Value* find(std::string_view key) const;
@@ -119,18 +128,23 @@ struct Dict {
 };
 
 struct Namespace {
-  std::map<std::string, Value, std::less<>> attributes;
+  std::map<std::string, Value, std::less<>> attributes = {};
+  HeldBytes held = HeldBytes(kValueBytes);
+
+  void set(const std::string& name, Value value);
 };
 
 /// The variable `loop` of one turn of a for statement.
 struct Loop {
   std::shared_ptr<const List> items;
   size_t at = 0;
+  HeldBytes held = HeldBytes(kValueBytes);
 };
 
 struct Method {
   Value receiver;
   const MethodInfo* info;
+  HeldBytes held = HeldBytes(kValueBytes);
 };
 
 /// Error: nested too deep.
