@@ -162,6 +162,7 @@ class Translator {
   }
 
   Result<void> decoder();
+  Result<void> check_vocabulary() const;
   Result<void> layers();
   Result<void> special_ids();
   Result<void> rope_scaling();
@@ -191,11 +192,25 @@ Result<void> Translator::decoder() {
                      embedding == nullptr ? "it is missing" : "found another shape");
   }
   set("vocab_size", embedding->shape[0], "token_embd.weight, rows");
+  VARVE_CHECKED(check_vocabulary());
   out_["tie_word_embeddings"] = !has_tensor("output.weight");
   VARVE_CHECKED(layers());
   VARVE_CHECKED(copy(kDecoderFields));
   VARVE_CHECKED(special_ids());
   return rope_scaling();
+}
+
+// The key for it, where it is there, against what there is of each token.
+Result<void> Translator::check_vocabulary() const {
+  const std::string name = key("vocab_size");
+  const auto n_rows = out_["vocab_size"].get<int64_t>();
+  VARVE_TRY(const int64_t n, metadata_.integer_or(name, n_rows));
+  if (n != n_rows) {
+    return metadata_.wrong(name, fmt::format("{}, the rows of token_embd.weight", n_rows));
+  }
+  const GgufValue* const tokens = metadata_.find("tokenizer.ggml.tokens");
+  if (!has("vocab_size") || tokens == nullptr || tokens->n == static_cast<size_t>(n)) return {};
+  return metadata_.wrong(name, fmt::format("{}, as many as tokenizer.ggml.tokens", tokens->n));
 }
 
 // Blocks that predict further tokens are counted among the blocks, behind the others.

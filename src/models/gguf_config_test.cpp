@@ -188,6 +188,20 @@ TEST_F(GgufConfig, IdsThatBeginAndEnd) {
                "key `tokenizer.ggml.eot_token_id`: expected an integer from 0 to 99, found 100");
 }
 
+TEST_F(GgufConfig, TheVocabularyIsThatOfTheEmbedding) {
+  u32("llama.vocab_size", 100);
+  EXPECT_EQ(llama().vocab_size, 100);
+  u32("llama.vocab_size", 99);
+  expect_error(llama::parse_config,
+               "f.gguf: key `llama.vocab_size`: expected 100, the rows of token_embd.weight, found "
+               "99");
+  u32("llama.vocab_size", 100);
+  array<uint8_t>("tokenizer.ggml.tokens", GgufType::uint8, std::vector<uint8_t>(98));
+  expect_error(llama::parse_config, "expected 98, as many as tokenizer.ggml.tokens, found 100");
+  drop("llama.vocab_size");
+  EXPECT_EQ(llama().vocab_size, 100);
+}
+
 TEST_F(GgufConfig, QwenTurnsHalves) {
   put_decoder("qwen3");
   u32("qwen3.attention.key_length", 32);
