@@ -15,6 +15,15 @@ Result<std::optional<uint32_t>> id(const GgufMetadata& metadata, std::string_vie
   return static_cast<uint32_t>(found);
 }
 
+// llama.cpp's writers put its null token, -1, where a vocabulary has no such token.
+constexpr int64_t kNoToken = UINT32_MAX;
+
+Result<std::optional<uint32_t>> id_or_none(const GgufMetadata& metadata, std::string_view end) {
+  const GgufValue* const value = metadata.find(fmt::format("{}{}", kPrefix, end));
+  if (value != nullptr && !value->is_array && value->integer() == kNoToken) return std::nullopt;
+  return id(metadata, end);
+}
+
 Result<std::optional<bool>> flag(const GgufMetadata& metadata, std::string_view end) {
   const std::string key = fmt::format("{}{}", kPrefix, end);
   if (metadata.find(key) == nullptr) return std::nullopt;
@@ -28,8 +37,8 @@ Result<SpecialTokens> read_special(const GgufMetadata& metadata) {
   VARVE_TRY(out.eos, id(metadata, "eos_token_id"));
   VARVE_TRY(out.eot, id(metadata, "eot_token_id"));
   VARVE_TRY(out.eom, id(metadata, "eom_token_id"));
-  VARVE_TRY(out.unk, id(metadata, "unknown_token_id"));
-  VARVE_TRY(out.pad, id(metadata, "padding_token_id"));
+  VARVE_TRY(out.unk, id_or_none(metadata, "unknown_token_id"));
+  VARVE_TRY(out.pad, id_or_none(metadata, "padding_token_id"));
   VARVE_TRY(out.add_bos, flag(metadata, "add_bos_token"));
   VARVE_TRY(out.add_eos, flag(metadata, "add_eos_token"));
   VARVE_TRY(const std::string_view chat, metadata.string_or("tokenizer.chat_template", ""));

@@ -7,6 +7,8 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "formats/gguf.h"
+#include "formats/gguf_test_bytes.h"
 #include "tokenizer/test_gguf_vocabulary.h"
 #include "tokenizer/test_tokenizer_json.h"
 #include "tokenizer/test_vectors.h"
@@ -107,6 +109,35 @@ TEST(GgufVocabulary, KeepsNothingOfTheFields) {
   }
   EXPECT_EQ(encode(*tokenizer, "<control token>ab"), (Ids{257, 256}));
   EXPECT_EQ(tokenizer->decode(Ids{257, 256}), "<control token>ab");
+}
+
+// What a file says of special tokens.
+Result<SpecialTokens> special_of(std::string_view end, uint32_t id) {
+  GgufBytes file;
+  file.entry("tokenizer.ggml.model", "gpt2");
+  file.array("tokenizer.ggml.tokens", GgufType::string, {gguf_text("a")});
+  file.array("tokenizer.ggml.token_type", GgufType::int32, {bytes_of(int32_t{1})});
+  file.entry(fmt::format("tokenizer.ggml.{}", end), GgufType::uint32, bytes_of(id));
+  const std::string bytes = file.file(0);
+  VARVE_TRY(const GgufFile parsed, parse_gguf(std::as_bytes(std::span(bytes)), "f.gguf"));
+  VARVE_TRY(const GgufVocabulary vocabulary, read_vocabulary(parsed.metadata));
+  return vocabulary.special;
+}
+
+TEST(GgufVocabulary, MinusOneIsNoUnknownAndNoPaddingToken) {
+  EXPECT_EQ(special_of("unknown_token_id", 0).value().unk, 0u);
+  EXPECT_EQ(special_of("padding_token_id", 7).value().pad, 7u);
+  EXPECT_EQ(special_of("unknown_token_id", UINT32_MAX).value().unk, std::nullopt);
+  EXPECT_EQ(special_of("padding_token_id", UINT32_MAX).value().pad, std::nullopt);
+  for (const auto& [end, id] :
+       {std::pair{"padding_token_id", UINT32_MAX - 1}, std::pair{"eos_token_id", UINT32_MAX}}) {
+    const auto special = special_of(end, id);
+    ASSERT_FALSE(special);
+    EXPECT_EQ(special.error().message,
+              fmt::format("f.gguf: key `tokenizer.ggml.{}`: expected an integer from 0 to "
+                          "2147483647, found {}",
+                          end, id));
+  }
 }
 
 TEST(GgufVocabulary, BeginsWithBos) {
