@@ -163,6 +163,7 @@ class Translator {
 
   Result<void> decoder();
   Result<void> check_vocabulary() const;
+  Result<void> check_width(int64_t n_columns) const;
   Result<void> layers();
   Result<void> special_ids();
   Result<void> rope_scaling();
@@ -193,6 +194,7 @@ Result<void> Translator::decoder() {
   }
   set("vocab_size", embedding->shape[0], "token_embd.weight, rows");
   VARVE_CHECKED(check_vocabulary());
+  VARVE_CHECKED(check_width(embedding->shape[1]));
   out_["tie_word_embeddings"] = !has_tensor("output.weight");
   VARVE_CHECKED(layers());
   VARVE_CHECKED(copy(kDecoderFields));
@@ -211,6 +213,14 @@ Result<void> Translator::check_vocabulary() const {
   const GgufValue* const tokens = metadata_.find("tokenizer.ggml.tokens");
   if (!has("vocab_size") || tokens == nullptr || tokens->n == static_cast<size_t>(n)) return {};
   return metadata_.wrong(name, fmt::format("{}, as many as tokenizer.ggml.tokens", tokens->n));
+}
+
+// Before widths of heads follow from it, and are blamed.
+Result<void> Translator::check_width(int64_t n_columns) const {
+  const std::string name = key("embedding_length");
+  VARVE_TRY(const int64_t found, metadata_.integer(name, {1, kMaxWidth}));
+  if (found == n_columns) return {};
+  return metadata_.wrong(name, fmt::format("{}, the columns of token_embd.weight", n_columns));
 }
 
 // Blocks that predict further tokens are counted among the blocks, behind the others.
@@ -278,6 +288,10 @@ Result<void> Translator::check_llama_heads() const {
   const IntRange sizes = {1, kMaxWidth};
   VARVE_TRY(const int64_t n_heads, metadata_.integer(key("attention.head_count"), sizes));
   VARVE_TRY(const int64_t hidden, metadata_.integer(key("embedding_length"), sizes));
+  if (!has("attention.key_length") && hidden % n_heads != 0) {
+    return metadata_.wrong(key("attention.head_count"),
+                           fmt::format("a divisor of embedding_length, {}", hidden));
+  }
   VARVE_TRY(const int64_t head_dim,
             metadata_.integer_or(key("attention.key_length"), hidden / n_heads, sizes));
   for (const std::string_view end : {"attention.value_length", "rope.dimension_count"}) {

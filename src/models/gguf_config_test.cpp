@@ -202,6 +202,24 @@ TEST_F(GgufConfig, TheVocabularyIsThatOfTheEmbedding) {
   EXPECT_EQ(llama().vocab_size, 100);
 }
 
+TEST_F(GgufConfig, WidthsAreBlamedWhereTheyAreWrong) {
+  u32("llama.rope.dimension_count", 16);
+  for (const uint32_t wrong : {7u, 3u, 63u, 128u}) {
+    u32("llama.embedding_length", wrong);
+    expect_error(llama::parse_config,
+                 fmt::format("f.gguf: key `llama.embedding_length`: expected 64, the columns of "
+                             "token_embd.weight, found {}",
+                             wrong));
+  }
+  u32("llama.embedding_length", 64);
+  u32("llama.attention.head_count", 9);
+  expect_error(llama::parse_config,
+               "f.gguf: key `llama.attention.head_count`: expected a divisor of embedding_length, "
+               "64, found 9");
+  u32("llama.attention.key_length", 16);
+  EXPECT_EQ(llama().head_dim, 16);
+}
+
 TEST_F(GgufConfig, QwenTurnsHalves) {
   put_decoder("qwen3");
   u32("qwen3.attention.key_length", 32);
