@@ -295,6 +295,7 @@ class Refusals(Eval):
                 (2, "--lengths", "needle", "--lengths", "1024M"),
                 (2, "--depths", "needle", "--depths", 101),
                 (2, "--depths", "needle", "--depths", "5,5"),
+                (2, "--lengths: expected each length once", "needle", "--lengths", "64,64"),
                 (2, "--documents", "needle", "--documents", 0),
                 (3, "empty", "needle", "--haystack", empty),
                 (3, "no/file", "needle", "--haystack", nowhere),

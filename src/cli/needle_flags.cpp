@@ -11,6 +11,11 @@ namespace {
 
 constexpr int kMaxDocuments = 1000;
 
+Result<void> check_once(std::string_view flag, std::string_view what, const std::vector<int>& of) {
+  if (std::set<int>(of.begin(), of.end()).size() == of.size()) return {};
+  return usage_error("{}: expected each {} once", flag, what);
+}
+
 // Those that the model takes, or the longest that it does.
 std::vector<int> within(const std::vector<int>& lengths, int most) {
   std::vector<int> out;
@@ -56,9 +61,8 @@ Result<NeedleSet> NeedleFlags::load(const EvalModel& from) const {
       return usage_error("--depths {}: expected percents, 0 to 100", depth);
     }
   }
-  if (std::set<int>(depths.begin(), depths.end()).size() != depths.size()) {
-    return usage_error("--depths: expected each depth once");
-  }
+  VARVE_CHECKED(check_once("--lengths", "length", set.options.lengths));
+  VARVE_CHECKED(check_once("--depths", "depth", depths));
   if (n_documents < 1 || n_documents > kMaxDocuments) {
     return usage_error("--documents {}: expected 1 to {}", n_documents, kMaxDocuments);
   }
