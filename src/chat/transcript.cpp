@@ -54,7 +54,7 @@ Result<void> Transcript::continue_to(std::string_view rendered) {
     n_kept = end_id(n_stretches);
   }
   rest.remove_prefix(cut.n_bytes);
-  VARVE_TRY(const std::vector<int32_t> ids, tokenizer_->encode(rest));
+  VARVE_TRY(const std::vector<int32_t> ids, tokenizer_->encode_marked(rest));
   if (cut.n_ids > 0) {
     stretches_[n_stretches].text.resize(cut.n_bytes);
     n_kept = stretches_[n_stretches].first_id + cut.n_ids;

@@ -23,7 +23,8 @@ class Transcript {
   /// `tokenizer` has to outlive it.
   explicit Transcript(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
 
-  /// Makes the transcript that of `rendered`: the ids of what both say stay.
+  /// Makes the transcript that of `rendered`: the ids of what both say stay. What users wrote in it
+  /// is as_plain_text() of the tokenizer, so that it cannot begin or end turns.
   /// Errors: as of Tokenizer::encode; the transcript is then as it was.
   Result<void> continue_to(std::string_view rendered);
 

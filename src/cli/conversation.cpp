@@ -28,14 +28,18 @@ Result<Conversation> Conversation::create(Setup setup) {
   return conversation;
 }
 
+jinja::Value Conversation::message_of(std::string_view role, std::string_view written) const {
+  return chat_message(role, setup_.tokenizer->as_plain_text(written));
+}
+
 ChatRequest Conversation::request(const std::string& question) const {
   ChatRequest request;
   if (!branch().system.empty()) {
-    request.messages.push_back(chat_message("system", branch().system));
+    request.messages.push_back(message_of("system", branch().system));
   }
   request.messages.insert(request.messages.end(), branch().messages.begin(),
                           branch().messages.end());
-  request.messages.push_back(chat_message("user", question));
+  request.messages.push_back(message_of("user", question));
   request.variables = setup_.variables;
   return request;
 }

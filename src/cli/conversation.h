@@ -81,6 +81,8 @@ class Conversation {
   explicit Conversation(Setup setup) : setup_(std::move(setup)) {}
   Branch& branch() { return branches_.at(current_); }
   const Branch& branch() const { return branches_.at(current_); }
+  /// Of what a person wrote: special tokens that are spelt in it are text like any other.
+  jinja::Value message_of(std::string_view role, std::string_view written) const;
   ChatRequest request(const std::string& question) const;
   /// Brings the session to `ids`. False: cancelled.
   Result<bool> read(const std::vector<int32_t>& ids, const TurnHooks& hooks, TurnReport& report);

@@ -81,6 +81,17 @@ std::optional<AddedTokens::Match> AddedTokens::next(const Group& group, std::str
   return std::nullopt;
 }
 
+const AddedToken* AddedTokens::longest_at(std::string_view text) const {
+  const AddedToken* longest = nullptr;
+  for (const Group& group : groups_) {
+    if (text.empty() || !group.first_byte[static_cast<unsigned char>(text[0])]) continue;
+    const AddedToken* const token = longest_at(group, text);
+    if (token == nullptr) continue;
+    if (longest == nullptr || token->content.size() > longest->content.size()) longest = token;
+  }
+  return longest;
+}
+
 const AddedToken* AddedTokens::longest_at(const Group& group, std::string_view text) const {
   // The tokens that agree with the text in their first n bytes are neighbours in sorted order.
   // The one that ends after n bytes, if any, is the first of them.

@@ -35,6 +35,9 @@ class AddedTokens {
   const AddedToken* find(std::string_view content) const;
   const AddedToken* find(int32_t id) const;
 
+  /// The longest token that `text` begins with; null where there is none.
+  const AddedToken* longest_at(std::string_view text) const;
+
   /// Whether a word character ends, or starts, the text. Only for single_word tokens.
   bool next_to_word(std::string_view before, std::string_view after, RegexScratch& scratch) const;
 

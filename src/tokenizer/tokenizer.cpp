@@ -1,5 +1,7 @@
 #include "tokenizer/tokenizer.h"
 
+#include <algorithm>
+#include <deque>
 #include <exception>
 #include <new>
 #include <utility>
@@ -16,6 +18,20 @@ namespace varve {
 namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 30;
+
+// Of as_plain_text: U+FDD0, which Unicode keeps for uses like this one.
+constexpr std::string_view kMark = "\xEF\xB7\x90";
+
+// `text`, all of its marks taken out.
+std::string without_marks(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const size_t mark = std::min(text.find(kMark, at), text.size());
+    out += text.substr(at, mark - at);
+    at = mark + kMark.size();
+  }
+  return out;
+}
 
 // Words of this call that were encoded already: where they stand in the text, and where their ids
 // stand in the result. A word that comes again has its ids copied. Nothing is shared by calls.
@@ -48,8 +64,13 @@ class WordCache {
 
 class Encoder final : public WordSink {
  public:
-  Encoder(const TokenizerFile& file, const std::string& name, std::string_view text)
-      : file_(file), name_(name), text_(text), regex_scratch_(text.size()), cache_(text.size()) {
+  Encoder(const TokenizerFile& file, const std::string& name, std::string_view text, bool has_marks)
+      : file_(file),
+        name_(name),
+        text_(text),
+        has_marks_(has_marks),
+        regex_scratch_(text.size()),
+        cache_(text.size()) {
     ids_.reserve(text.size() / 4);
   }
 
@@ -59,6 +80,9 @@ class Encoder final : public WordSink {
       return true;
     };
     const auto words = [&](std::string_view span) {
+      if (has_marks_ && span.find(kMark) != span.npos) {
+        span = unmarked_.emplace_back(without_marks(span));
+      }
       auto done = file_.pretokenizer.split(span, regex_scratch_, *this);
       if (!done && !error_) error_ = std::move(done).error();
       return !error_.has_value();
@@ -98,6 +122,8 @@ class Encoder final : public WordSink {
   const TokenizerFile& file_;
   const std::string& name_;
   std::string_view text_;
+  bool has_marks_;
+  std::deque<std::string> unmarked_;  // which the word cache looks into
   RegexScratch regex_scratch_;
   BpeScratch bpe_scratch_;
   WordCache cache_;
@@ -145,18 +171,42 @@ Result<Tokenizer> Tokenizer::from_gguf(const GgufVocabulary& vocabulary,
   });
 }
 
+std::string Tokenizer::as_plain_text(std::string_view text) const {
+  const std::string unmarked = without_marks(text);
+  std::string out;
+  for (std::string_view rest = unmarked; !rest.empty();) {
+    const AddedToken* const token = parts_->file.added.longest_at(rest);
+    const size_t n_bytes = utf8_step(rest).n_bytes;
+    out += rest.substr(0, n_bytes);
+    if (token != nullptr && token->content.size() > n_bytes &&
+        leading_white_space_bytes(token->content) < token->content.size()) {
+      out += kMark;
+    }
+    rest.remove_prefix(n_bytes);
+  }
+  return out;
+}
+
 Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text) const {
+  return encode(text, false);
+}
+
+Result<std::vector<int32_t>> Tokenizer::encode_marked(std::string_view text) const {
+  return encode(text, true);
+}
+
+Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool has_marks) const {
   if (text.size() > kMaxTextBytes) {
     return bad_input("{}: expected a text of at most {} bytes, found {}", parts_->name,
                      kMaxTextBytes, text.size());
   }
   try {
-    if (is_utf8(text)) return Encoder(parts_->file, parts_->name, text).run();
+    if (is_utf8(text)) return Encoder(parts_->file, parts_->name, text, has_marks).run();
     std::string repaired;
     std::string held;
     append_lossy(text, held, repaired);
     finish_lossy(held, repaired);
-    return Encoder(parts_->file, parts_->name, repaired).run();
+    return Encoder(parts_->file, parts_->name, repaired, has_marks).run();
   } catch (const std::exception& e) {
     return fail(ErrorKind::internal, "{}: cannot encode a text of {} bytes: {}", parts_->name,
                 text.size(), e.what());

@@ -45,11 +45,19 @@ class Tokenizer {
   ~Tokenizer();
 
   /// The ids of `text`, with nothing added (no begin-of-text). Added tokens are recognised in it,
-  /// special ones too: a caller who must keep them out of a user's text has to do so itself.
+  /// special ones too: as_plain_text() and encode_marked() keep them out of a user's text.
   /// Bytes that are not UTF-8 are read as U+FFFD, one for each maximal broken part.
   /// Errors (bad_input): the vocabulary has no piece for a byte of the text, a pattern of the
   /// pre-tokenizer needs too many steps, or the text is longer than 1 GiB.
   Result<std::vector<int32_t>> encode(std::string_view text) const;
+
+  /// `text` with a mark inside each added token that is spelt in it, but those of white space alone
+  /// or of one character: an invisible one, that texts do not have (U+FDD0, a noncharacter; it is
+  /// taken out of `text` itself). For parts of a text to be encoded that are to be no tokens.
+  std::string as_plain_text(std::string_view text) const;
+  /// encode() of a text that as_plain_text() made, or that holds such ones: what is marked are no
+  /// added tokens, and marks are not there.
+  Result<std::vector<int32_t>> encode_marked(std::string_view text) const;
 
   /// The text of `ids`, special tokens included. Bytes that do not form UTF-8 become U+FFFD, one
   /// for each maximal broken part. An id that names no piece adds nothing.
@@ -77,6 +85,7 @@ class Tokenizer {
   friend class StreamDecoder;
   struct Parts;
   explicit Tokenizer(std::unique_ptr<const Parts> parts);
+  Result<std::vector<int32_t>> encode(std::string_view text, bool has_marks) const;
 
   std::unique_ptr<const Parts> parts_;
 };

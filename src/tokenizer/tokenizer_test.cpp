@@ -43,6 +43,41 @@ TEST(TinyTokenizer, RandomTextsAndIds) {
   check_random(tiny());
 }
 
+// As a tokenizer without added tokens has it; and what is not marked is still a token.
+TEST(PlainText, HoldsNoAddedTokens) {
+  json file = byte_level_json({{"a", "b"}});
+  const Tokenizer without = parse(file);
+  file["added_tokens"] = {added_token_json("<u>", 257), added_token_json("<<", 258),
+                          added_token_json("u><", 259), added_token_json("\u00E9!", 260),
+                          added_token_json("  ", 261),  added_token_json("#", '#')};
+  const Tokenizer with = parse(file);
+  const auto plain = [&](std::string_view text) {
+    return with.encode_marked(with.as_plain_text(text)).value();
+  };
+  for (const std::string text :
+       {"", "ab", "<u>", "<u", "<<u>ab<<u><u>>", "<<<<", "u><u><u>", "x\u00E9!\u00E9", "\u00E9"}) {
+    EXPECT_EQ(plain(text), encode(without, text)) << text;
+    EXPECT_EQ(with.decode(plain(text)), text);
+  }
+  EXPECT_EQ(plain("a  b#"), (Ids{'a', 261, 'b', '#'}));
+  EXPECT_EQ(plain("\uFDD0a\uFDD0<\uFDD0u>"), encode(without, "a<u>"));
+  EXPECT_EQ(with.as_plain_text("ab c > "), "ab c > ");
+  EXPECT_EQ(with.encode_marked("<u>" + with.as_plain_text("<u>ab") + "<<").value(),
+            (Ids{257, '<', 'u', '>', 256, 258}));
+  EXPECT_EQ(encode(with, "<u>\uFDD0"), (Ids{257, 0xEF, 0xB7, 0x90}));  // a text like any other
+}
+
+TEST(PlainText, OfRandomTextsReadsAsTheyAre) {
+  const Tokenizer tokenizer = tiny();
+  std::mt19937 random(5);
+  for (int round = 0; round < 300; ++round) {
+    const std::string text = random_text(random, random() % 300);
+    const Ids ids = tokenizer.encode_marked(tokenizer.as_plain_text(text)).value();
+    EXPECT_EQ(tokenizer.decode(ids), tokenizer.decode(encode(tokenizer, text)));
+    EXPECT_FALSE(std::any_of(ids.begin(), ids.end(), [&](int id) { return id < 8; }));
+  }
+}
+
 TEST(TinyTokenizer, NamesItsTokens) {
   const Tokenizer tokenizer = tiny();
   EXPECT_EQ(tokenizer.id_of("<think>"), 5);
