@@ -256,6 +256,24 @@ class Chat(unittest.TestCase):
         self.assertEqual(stats[1].kept, stats[0].context - was_cut)
         self.assertLess(stats[1].read, stats[0].read)
 
+    def test_no_input_at_all_ends_the_program(self):
+        for closes in (lambda: os.close(0), lambda: os.dup2(os.open(os.devnull, os.O_RDONLY), 0)):
+            done = subprocess.run([BIN, "chat", MODEL], preexec_fn=closes, capture_output=True,
+                                  timeout=60, check=False)
+            self.assertEqual((done.returncode, done.stdout), (0, b""))
+
+    def test_ctrl_c_at_the_prompt_ends_the_program(self):
+        # Just as the prompt appears, before the program waits: many times, since one may be late.
+        for _ in range(20):
+            ours, theirs = pty.openpty()
+            with subprocess.Popen([BIN, "chat", MODEL], stdin=theirs, stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL) as program:
+                os.close(theirs)
+                self.assertEqual(program.stdout.read(2), b"> ")
+                program.send_signal(signal.SIGINT)
+                self.assertEqual(program.wait(timeout=60), 0)
+            os.close(ours)
+
     def test_ctrl_c_stops_the_answer_and_not_the_program(self):
         with subprocess.Popen([BIN, "chat", MODEL, "--temp", "0", "-n", "100000", "--ctx", "200000",
                                "--chat-template", self.template, "--branches", "1",

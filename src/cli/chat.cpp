@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <csignal>
 #include <filesystem>
 #include <memory>
 
 #include "chat/chat_format.h"
 #include "cli/conversation.h"
 #include "cli/engine_flags.h"
+#include "cli/interrupts.h"
 #include "cli/line_reader.h"
 #include "cli/model_path.h"
 #include "cli/prompt.h"
@@ -40,15 +40,6 @@ struct ChatFlags {
   int n_tokens = 0;
   int n_branches = 2;
 };
-
-// Set by Ctrl-C. While an answer is under way it ends that; at the prompt it ends the program.
-volatile std::sig_atomic_t interrupted = 0;
-
-void catch_interrupts() {
-  struct sigaction action = {};
-  action.sa_handler = [](int) { interrupted = 1; };
-  sigaction(SIGINT, &action, nullptr);  // without SA_RESTART: a read that waits ends too
-}
 
 // What config.json says the model is; empty where there is none.
 Result<std::string> model_type_of(const std::string& dir) {
@@ -207,7 +198,7 @@ void print_piece(std::string_view text) {
 }
 
 Result<void> take_turn(const std::string& message, Conversation& chat, Sampler& sampler) {
-  const TurnHooks hooks = {[] { return interrupted != 0; }, print_piece};
+  const TurnHooks hooks = {was_interrupted, print_piece};
   VARVE_TRY(const TurnReport report, chat.turn(well_formed(message), sampler, hooks));
   fmt::print("\n");
   if (report.reason == StopReason::cancelled) fmt::print(stderr, "varve: stopped\n");
@@ -217,6 +208,7 @@ Result<void> take_turn(const std::string& message, Conversation& chat, Sampler& 
   return {};
 }
 
+// Ctrl-C ends an answer that is under way; at the prompt it ends the program.
 // Whoever sits at a terminal hears of what failed and goes on, the conversation being as it was; a
 // script ends with it.
 Result<void> converse(Conversation& chat, const Engine& engine, Sampler& sampler) {
@@ -225,7 +217,7 @@ Result<void> converse(Conversation& chat, const Engine& engine, Sampler& sampler
   std::string message;
   bool goes_on = true;
   while (goes_on) {
-    interrupted = 0;
+    forget_interrupts();
     const std::string prompt = chat.name() == "main" ? "> " : chat.name() + "> ";
     if (!read_message(reader, prompt, message)) break;
     if (message.empty()) continue;
@@ -270,7 +262,7 @@ Result<void> chat(const ChatFlags& flags) {
   VARVE_TRY(Conversation conversation, Conversation::create(std::move(setup)));
   fmt::print(stderr, "varve: {}, {} tokens of context, weights {}; /help lists commands\n",
              format->describe(), options.ctx_tokens, placed);
-  catch_interrupts();
+  VARVE_CHECKED(catch_interrupts());
   return converse(conversation, *engine, sampler);
 }
 

@@ -1,4 +1,4 @@
-// Lines of standard input, from a terminal or a pipe; a signal ends the wait.
+// Lines of standard input, from a terminal or a pipe; Ctrl-C ends the wait (interrupts.h).
 #pragma once
 
 #include <optional>
