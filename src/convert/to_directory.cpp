@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <cstdio>
 #include <filesystem>
 
@@ -82,8 +84,9 @@ std::vector<Piece> pieces_of(const ModelTensor& tensor) {
 
 Result<void> write_text(const fs::path& path, const std::string& text) {
   std::FILE* const file = std::fopen(path.c_str(), "wb");
-  const bool written =
-      file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  const bool written = file != nullptr &&
+                       std::fwrite(text.data(), 1, text.size(), file) == text.size() &&
+                       std::fflush(file) == 0 && fsync(fileno(file)) == 0;
   if (file != nullptr && std::fclose(file) == 0 && written) return {};
   return fail(ErrorKind::internal, "cannot write {}", path.string());
 }

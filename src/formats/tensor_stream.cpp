@@ -1,5 +1,7 @@
 #include "formats/tensor_stream.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -88,7 +90,10 @@ Result<void> TensorStream::finish() {
     return fail(ErrorKind::internal, "{}: tensor {}: expected {} bytes, found {}", path_,
                 in_quotes(tensors_[current_].name), tensors_[current_].bytes, done_bytes_);
   }
-  if (std::fflush(file_.get()) != 0) return system_error(part_path(path_), "write");
+  // On the disk before it has its name: after a power cut no file with it is a part of one.
+  if (std::fflush(file_.get()) != 0 || fsync(fileno(file_.get())) != 0) {
+    return system_error(part_path(path_), "write");
+  }
   if (std::fclose(file_.release()) != 0) {
     auto error = system_error(part_path(path_), "close");
     std::remove(part_path(path_).c_str());
