@@ -60,6 +60,17 @@ Result<MappedFile> MappedFile::open(const std::string& path, size_t min_bytes) {
   return file;
 }
 
+Result<void> MappedFile::forget_after(size_t offset, const std::string& path) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t begin = (offset + page - 1) / page * page;
+  if (begin >= size_) return {};
+  // Read-only private pages are all the system's one page of zeros.
+  void* const at = mmap(const_cast<std::byte*>(data_) + begin, size_ - begin, PROT_READ,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  if (at != MAP_FAILED) return {};
+  return bad_input("cannot map zeros in place of {}: {}", path, std::strerror(errno));
+}
+
 Result<void> MappedFile::replace_by_copy(const std::string& path,
                                          const std::function<void(size_t)>& progress) {
   Descriptor descriptor;

@@ -24,6 +24,10 @@ class MappedFile {
   /// Whether they are a copy in memory of this process.
   bool is_copy() const { return is_copy_; }
 
+  /// Puts zeros, which take address space alone, in the place of what begins on the pages after
+  /// `offset`: bytes() stay where they are. Errors: the system's, by `path`.
+  Result<void> forget_after(size_t offset, const std::string& path);
+
   /// Puts a copy of the file in the mapping's place, in memory of this process, on large pages
   /// where the system has them: bytes() stay where they are and are read faster. `path` is that of
   /// open(); `progress` is told of bytes as they are read. After an error the bytes are lost.

@@ -27,6 +27,7 @@ struct BenchFlags {
   std::string fill = "seeded";
   bool json = false;
   bool profile = false;
+  bool predict = false;
   std::string plot;  // empty: none
 };
 
@@ -170,7 +171,14 @@ Result<void> bench(const BenchFlags& flags) {
                      .fill = flags.fill,
                      .weights = std::move(weights),
                      .roofs = measure_roofs(pool, read),
+                     .calibration = std::nullopt,
                      .rows = {}};
+  if (flags.predict) {
+    VARVE_TRY(const std::shared_ptr<const Model> shapes, load_shapes(path));
+    EngineOptions calibrated = places.front().options;
+    calibrated.n_threads = pool.n_threads();
+    VARVE_TRY(report.calibration, calibrate(shapes, calibrated));
+  }
   double n_done = 0;
   Progress progress("bench", static_cast<double>(flags.depths.size()), "depths");
   for (const Place& place : places) {
@@ -208,6 +216,9 @@ void add_bench(CLI::App& app, Action& action) {
   verb->add_flag("--json", flags->json, "Print one JSON object");
   verb->add_flag("--profile", flags->profile,
                  "Print where the time went beside the roof of each part");
+  verb->add_flag("--predict", flags->predict,
+                 "Print beside each speed what 'plan' predicts from a calibration that\n"
+                 "is made first");
   verb->add_option("--plot", flags->plot, "Write tokens/s over depth to an SVG file");
   verb->footer(
       "Example: from an empty cache to a million tokens, with a plot\n"

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "cli/engine_flags.h"
+#include "plan/prediction.h"
 #include "plan/roofline.h"
 
 namespace varve::cli {
@@ -162,6 +163,33 @@ void print_shares(const Analysis& analysis) {
   fmt::print("\n");
 }
 
+// Of decoding, in the middle of the tokens.
+Prediction predicted(const BenchReport& report, const Measurement& m) {
+  if (m.what == "decode") {
+    return predict_decode(*report.model, report.options, *report.calibration,
+                          m.depth + m.n_tokens / 2);
+  }
+  return predict_prefill(*report.model, report.options, *report.calibration, m.depth, m.n_tokens,
+                         m.chunk_tokens);
+}
+
+// "  predicted 47.21 (-3 %): weights 80 %, attention 20 %"
+void print_prediction(const BenchReport& report, const Measurement& m) {
+  const Prediction prediction = predicted(report, m);
+  if (prediction.parts.empty()) {
+    fmt::print("  not predicted: a chunk takes too long to be measured\n");
+    return;
+  }
+  const double rate = prediction.tokens_per_s();
+  std::string parts;
+  for (const PredictedPart& part : prediction.parts) {
+    parts += fmt::format("{}{} {:.0f} %", parts.empty() ? "" : ", ", part.name,
+                         100 * part.seconds / prediction.seconds());
+  }
+  fmt::print("  predicted: {:.2f} t/s ({:+.0f} %): {}\n", rate,
+             100 * (rate / m.tokens_per_s().median - 1), parts);
+}
+
 Json spread_object(const Spread& of) {
   return {{"min", of.min}, {"median", of.median}, {"max", of.max}};
 }
@@ -188,18 +216,24 @@ Json json_of(const BenchReport& report, const Measurement& m) {
                        {"spent_on", spent_on},
                        {"parts", group.about->costs}});
   }
-  return {{"what", m.what},
-          {"asked_depth", m.asked_depth},
-          {"depth", m.depth},
-          {"tokens", m.n_tokens},
-          {"repetitions", m.repetitions.size()},
-          {"chunk_tokens", m.chunk_tokens},
-          {"tokens_per_s", spread_object(m.tokens_per_s())},
-          {"read_bytes_per_s", spread_object(m.read_bytes_per_s())},
-          {"share_of_roof", analysis.share_of_roof},
-          {"parts", parts},
-          {"profile", profile},
-          {"part_seconds", seconds}};
+  Json out = {{"what", m.what},
+              {"asked_depth", m.asked_depth},
+              {"depth", m.depth},
+              {"tokens", m.n_tokens},
+              {"repetitions", m.repetitions.size()},
+              {"chunk_tokens", m.chunk_tokens},
+              {"tokens_per_s", spread_object(m.tokens_per_s())},
+              {"read_bytes_per_s", spread_object(m.read_bytes_per_s())},
+              {"share_of_roof", analysis.share_of_roof},
+              {"parts", parts},
+              {"profile", profile},
+              {"part_seconds", seconds}};
+  if (report.calibration) {
+    const Prediction prediction = predicted(report, m);
+    out["predicted_tokens_per_s"] =
+        prediction.parts.empty() ? Json() : Json(prediction.tokens_per_s());
+  }
+  return out;
 }
 
 }  // namespace
@@ -254,6 +288,7 @@ void print_bench_table(const BenchReport& report, bool profile) {
       fmt::print("  asked for at {}: this is the last depth from which the tokens fit\n",
                  m.asked_depth);
     }
+    if (report.calibration) print_prediction(report, m);
     if (profile) {
       print_profile(m, analysis);
     } else {

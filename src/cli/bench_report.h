@@ -1,11 +1,13 @@
 // What `varve bench` measured, and how it is shown: as a table, as JSON, as a plot.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/engine.h"
 #include "kernels/roofs.h"
+#include "plan/calibration.h"
 
 namespace varve::cli {
 
@@ -42,6 +44,7 @@ struct BenchReport {
   std::string fill;
   std::string weights;  // "mapped" or "copied"
   Roofs roofs;
+  std::optional<Calibration> calibration;  // where a prediction stands beside each measurement
   std::vector<Measurement> rows;
 };
 

@@ -47,6 +47,16 @@ void append(std::vector<T>& to, std::vector<T>&& from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
 }
 
+// Nothing of the file is read any more from where its first tensor lies.
+Result<void> forget_values(MappedFile& map, const std::vector<TensorView>& tensors,
+                           const std::string& path) {
+  const std::byte* first = map.bytes().data() + map.bytes().size();
+  for (const TensorView& tensor : tensors) {
+    if (!tensor.bytes.empty()) first = std::min(first, tensor.bytes.data());
+  }
+  return map.forget_after(static_cast<size_t>(first - map.bytes().data()), path);
+}
+
 }  // namespace
 
 // As long as its header says, where that is all that is read.
@@ -68,6 +78,7 @@ Result<void> Checkpoint::open_file(const std::string& path) {
 
 Result<void> Checkpoint::add_safetensors(const std::string& path, MappedFile map) {
   VARVE_TRY(SafetensorsFile parsed, parse_safetensors(map.bytes(), path));
+  if (!has_values()) VARVE_CHECKED(forget_values(map, parsed.tensors, path));
   append(tensors_, std::move(parsed.tensors));
   append(unread_, std::move(parsed.unread));
   metadata_.merge(parsed.metadata);
@@ -78,6 +89,7 @@ Result<void> Checkpoint::add_safetensors(const std::string& path, MappedFile map
 
 Result<GgufMetadata> Checkpoint::add_gguf_part(const std::string& path, MappedFile map) {
   VARVE_TRY(GgufFile parsed, parse_gguf(map.bytes(), path));
+  if (!has_values()) VARVE_CHECKED(forget_values(map, parsed.tensors, path));
   append(tensors_, std::move(parsed.tensors));
   append(unread_, std::move(parsed.unread));
   maps_.push_back(std::move(map));

@@ -19,7 +19,7 @@
 namespace varve {
 
 /// What of a checkpoint is read. With `headers` its files may end anywhere behind their headers,
-/// and values mean nothing: those that are not there are zeros.
+/// and values are zeros, also where they are there.
 enum class Read { all, headers };
 
 /// Opening costs O(n log n) in the tensors and touches only headers: 145,116 of them in 8 shards

@@ -30,9 +30,6 @@ struct MlpBiases {
   std::vector<float> down;      // [d]
 };
 
-/// Looks at a matrix and the share of it that one token reads.
-using WeightVisitor = std::function<void(const Weight&, double share)>;
-
 /// A family's model: `ConfigT` and `WeightsT` are its own and derive from those above.
 template <class ConfigT, class WeightsT>
 class Decoder : public Model {
@@ -73,8 +70,6 @@ class Decoder : public Model {
                                       int chunk_tokens) const final;
 
  protected:
-  /// Visits every matrix but the embedding, of which a token reads one row.
-  virtual void visit_weights(const WeightVisitor& visit) const = 0;
   /// Of all matrices as they are stored.
   virtual size_t matrix_bytes() const;
   /// visit_weights for a layer's experts.

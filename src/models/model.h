@@ -123,6 +123,9 @@ struct ExpertCounts {
 /// not there, or the config alone.
 enum class WeightSource { files, index, config };
 
+/// Takes a matrix and the share of tokens that need it: 1, of a routed expert less.
+using WeightVisitor = std::function<void(const Weight&, double share)>;
+
 /// Weights and shape of a loaded model. Its values never change; any number of runners share it.
 class Model {
  public:
@@ -151,6 +154,9 @@ class Model {
   virtual size_t decode_weight_bytes() const = 0;
   virtual size_t decode_weight_macs() const = 0;
 
+  /// Visits every matrix but the embedding, of which a token reads one row; the head last.
+  virtual void visit_weights(const WeightVisitor& visit) const = 0;
+
   /// The parts of reading `n_tokens` tokens after `depth` others in chunks of `chunk_tokens`, with
   /// logits of the last. Bytes are what a chunk has to read once: rows that some token of it sees,
   /// weights that some token of it needs (of experts, as many as are expected to be needed).
@@ -174,7 +180,8 @@ Result<std::unique_ptr<Model>> load_model(const std::string& path);
 /// A model for plans, from as much as is there of what load_model() takes: files may end behind
 /// their headers, shards may be missing beside their index, or all files but the config.json, which
 /// may be `path` itself. Matrices have the types of the headers, else those that the config names
-/// (StoredTypes). No value is read even where it is there. It must not be run.
+/// (StoredTypes). No value is read even where it is there: all are zeros. Run, it takes the time
+/// that arithmetic on rows takes, and its logits mean nothing.
 Result<std::unique_ptr<Model>> load_shapes(const std::string& path);
 
 }  // namespace varve
