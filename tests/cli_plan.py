@@ -16,16 +16,17 @@ SOURCE = Path(os.environ["VARVE_SOURCE_DIR"])
 MODEL = SOURCE / "models" / "varve-tiny"
 SHARDS = SOURCE / "tests" / "data" / "goldens" / "v4-flash-mini"
 INDEX = "model.safetensors.index.json"
+CACHE = tempfile.TemporaryDirectory()  # not the user's
 GPU = ["--device", "gpu:1008G,165T,24G"]
 
 
-def varve(*arguments):
+def varve(*arguments, cache=CACHE.name):
     return subprocess.run([BIN, *map(str, arguments)], capture_output=True, text=True, timeout=600,
-                          check=False)
+                          check=False, env=os.environ | {"XDG_CACHE_HOME": cache})
 
 
-def plan(*arguments):
-    done = varve("plan", *arguments, "--json")
+def plan(*arguments, cache=CACHE.name):
+    done = varve("plan", *arguments, "--json", cache=cache)
     if done.returncode != 0:
         raise AssertionError(done.stderr)
     return json.loads(done.stdout)
@@ -74,8 +75,32 @@ class Plan(unittest.TestCase):
         self.assertEqual(contexts[-1]["ctx_tokens"], 1 << 20)
         for before, after in zip(contexts, contexts[1:]):
             self.assertLess(before["total_bytes"], after["total_bytes"])
-            self.assertGreater(before["decode_tokens_per_s_at_most"],
-                               after["decode_tokens_per_s_at_most"])
+            self.assertGreater(before["speed"]["decode_tokens_per_s_at_most"],
+                               after["speed"]["decode_tokens_per_s_at_most"])
+            self.assertNotIn("decode", before["speed"])
+
+    def test_speed_is_predicted_from_a_calibration_that_is_kept(self):
+        with tempfile.TemporaryDirectory() as cache:
+            first, second, anew = (
+                plan(MODEL, "--ctx", 4096, "--threads", 2, *flags, cache=cache)
+                for flags in ([], [], ["--remeasure"]))
+            kept = json.loads((Path(cache) / "varve" / "calibrations.json").read_text())
+        self.assertEqual(kept["schema"], "varve.calibrations/1")
+        self.assertEqual(first["speed"], second["speed"])
+        self.assertNotEqual(first["speed"], anew["speed"])
+        for context in first["contexts"]:
+            speed = context["speed"]
+            parts = {part["part"]: part for part in speed["decode"]["parts"]}
+            self.assertEqual(set(parts), {"weights", "attention", "indexer", "other"}
+                             if context["ctx_tokens"] > 4096 else set(parts))
+            seconds = sum(part["ms_per_token"] for part in parts.values()) / 1e3
+            self.assertAlmostEqual(speed["decode"]["tokens_per_s"] * seconds, 1)
+            self.assertGreater(speed["prefill"]["tokens_per_s"], 0)
+
+    def test_what_does_not_fit_is_bound_by_capacity(self):
+        out = plan("qwen3-8b", "--memory", "8G", *GPU)
+        self.assertEqual(out["speed"]["bound_by"], "capacity")
+        self.assertEqual({context["speed"]["bound_by"] for context in out["contexts"]}, {"capacity"})
 
     def test_text_fits_80_columns(self):
         done = varve("plan", "deepseek-v4-flash", "--ctx", "max", "--memory", "160G", *GPU)

@@ -5,23 +5,19 @@
 #include <array>
 #include <limits>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/cpu.h"
 #include "cli/engine_flags.h"
 #include "cli/model_path.h"
 #include "cli/plan_compare.h"
+#include "cli/plan_report.h"
 #include "cli/prompt.h"
 #include "cli/verbs.h"
-#include "plan/roofline.h"
-#include "plan/trial.h"
-#include "plan/ways.h"
+#include "plan/wall.h"
 
 namespace varve::cli {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr int kDefaultCtx = 32 << 10;
 constexpr int kMaxCtx = std::numeric_limits<int>::max();  // --ctx max
@@ -33,42 +29,16 @@ struct PlanFlags {
   int sequences = 1;
   int resume_points = EngineOptions{}.resume_points;
   bool measure = false;
+  bool remeasure = false;
   bool json = false;
   bool compare = false;
   std::string svg;
 };
 
-struct Column {
-  int ctx = 0;
-  Footprint footprint;
-  double tokens_per_s = 0;  // decoding at that depth, at most
-  std::string_view bound;
-};
-
-struct Plan {
-  std::string model_name;
-  const Model* model = nullptr;
-  EngineOptions options;
-  Machine machine;
-  Footprint footprint;
-  int largest_ctx = 0;
-  std::vector<Column> columns;
-  std::vector<Way> ways;
-  std::optional<Trial> trial;
-
-  bool fits(const Footprint& some) const { return some.total_bytes() <= machine.memory_bytes; }
-};
-
-Result<Machine> machine_of(const PlanFlags& flags, const EngineOptions& options) {
-  Machine machine;
-  if (flags.device == "cpu") {
-    ThreadPool pool(options.n_threads);
-    ReadRoof read(pool);
-    machine = {.name = "cpu",
-               .known = Known::measured,
-               .roofs = measure_roofs(pool, read),
-               .memory_bytes = 0};
-  } else {
+// Roofs are filled in where speeds are planned.
+Result<Machine> machine_of(const PlanFlags& flags) {
+  Machine machine{.name = "cpu", .known = Known::measured, .roofs = {}, .memory_bytes = 0};
+  if (flags.device != "cpu") {
     VARVE_TRY(machine, parse_device(flags.device));
   }
   VARVE_TRY(const Wall wall, Wall::parse(flags.engine.memory));
@@ -76,177 +46,24 @@ Result<Machine> machine_of(const PlanFlags& flags, const EngineOptions& options)
   return machine;
 }
 
-// Tokens a second of one sequence at that depth, at most, and what binds.
-Roofline decode_roofline(const Plan& plan, const EngineOptions& options, int depth) {
-  return roofline(plan.model->decode_costs(options.formats, depth), options, plan.machine.roofs);
-}
-
-// ---- text
-
-std::string bytes_text(size_t n) {
-  return human_bytes(static_cast<double>(n));
-}
-
-std::string ctx_text(int tokens) {
-  if (tokens % (1 << 20) == 0) return fmt::format("{}M", tokens >> 20);
-  if (tokens % (1 << 10) == 0) return fmt::format("{}K", tokens >> 10);
-  return fmt::format("{}", tokens);
-}
-
-std::string verdict(const Plan& plan) {
-  const size_t total = plan.footprint.total_bytes(), memory = plan.machine.memory_bytes;
-  if (total <= memory) return fmt::format("fits: {} are left", bytes_text(memory - total));
-  const size_t beside = total - plan.footprint.memory.arena_bytes;
-  if (beside > memory) {
-    return fmt::format("does not fit: {} without any cache, {} more than there is",
-                       bytes_text(beside), bytes_text(beside - memory));
+// Of a machine that cannot be calibrated (there is not the memory) roofs are said, and why.
+SpeedPlanner planner_of(const PlanFlags& flags, const std::shared_ptr<const Model>& shapes,
+                        const EngineOptions& options, Plan& plan) {
+  if (flags.device != "cpu") {
+    plan.speed_source = "at most, by assumed roofs";
+    return SpeedPlanner::of_roofs(shapes, plan.machine.roofs);
   }
-  return fmt::format("does not fit: {} too much", bytes_text(total - memory));
+  auto planner = SpeedPlanner::of_this_machine(shapes, options, flags.remeasure);
+  if (planner) return std::move(*planner);
+  plan.speed_source =
+      fmt::format("at most, by measured roofs; not predicted: {}", planner.error().message);
+  ThreadPool pool(options.n_threads);
+  ReadRoof read(pool);
+  return SpeedPlanner::of_roofs(shapes, measure_roofs(pool, read));
 }
 
-void print_parts(const Plan& plan) {
-  const EngineOptions& options = plan.options;
-  fmt::print("{}: {} tokens, {} sequence{}, {}\n\n", plan.model_name, options.ctx_tokens,
-             options.n_sessions, options.n_sessions == 1 ? "" : "s",
-             describe_formats(CacheLayout(plan.model->cache_shape(), options.formats)));
-  fmt::print("{:<38}{:>18}{:>13}  {}\n", "part", "bytes", "", "known");
-  for (const FootprintPart& part : plan.footprint.parts) {
-    fmt::print("  {:<36}{:>18}{:>13}  {}\n", part.name, part.bytes, bytes_text(part.bytes),
-               known_name(part.known));
-  }
-  const size_t total = plan.footprint.total_bytes();
-  fmt::print("  {:<36}{:>18}{:>13}\n", "total", total, bytes_text(total));
-  fmt::print("  {:<36}{:>18}{:>13}\n", "memory", plan.machine.memory_bytes,
-             bytes_text(plan.machine.memory_bytes));
-  fmt::print("\n{}; ", verdict(plan));
-  if (plan.largest_ctx == 0) {
-    fmt::print("no context fits\n");
-  } else {
-    fmt::print("the largest context that fits is {}\n", plan.largest_ctx);
-  }
-}
-
-void print_columns(const Plan& plan) {
-  const auto row = [&](std::string_view label, auto cell) {
-    fmt::print("  {:<12}", label);
-    for (const Column& column : plan.columns) fmt::print("{:>11}", cell(column));
-    fmt::print("\n");
-  };
-  fmt::print("\n");
-  row("context", [](const Column& c) { return ctx_text(c.ctx); });
-  row("cache", [](const Column& c) { return bytes_text(c.footprint.memory.cache_bytes()); });
-  row("total", [](const Column& c) { return bytes_text(c.footprint.total_bytes()); });
-  row("fits", [&](const Column& c) { return plan.fits(c.footprint) ? "yes" : "no"; });
-  row("tokens/s <=", [](const Column& c) { return fmt::format("{:.1f}", c.tokens_per_s); });
-  row("bound by", [](const Column& c) {
-    return c.bound == "read bandwidth" ? std::string("reading") : std::string(c.bound);
-  });
-  fmt::print("  tokens/s: decoding at that depth, at most, by {} roofs\n",
-             known_name(plan.machine.known));
-}
-
-// "-" where nothing is quantised beyond the model's own formats.
-std::string kld_text(const Plan& plan, const Way& way) {
-  if (way.quality) return fmt::format("{:.1e}", way.quality->mean_kld);
-  const CacheLayout layout(plan.model->cache_shape(), way.options.formats);
-  const bool quantized = std::any_of(pools().begin(), pools().end(), [&](const PoolInfo& info) {
-    return layout.has(info.pool) && is_quantized(layout.formats.of(info.pool));
-  });
-  return quantized ? "unknown" : "-";
-}
-
-void print_ways(const Plan& plan) {
-  fmt::print("\n{:<26}{:>12}{:>6}{:>10}{:>13}{:>12}\n", "ways to fit", "total", "fits", "largest",
-             "tokens/s <=", "mean KLD");
-  for (const Way& way : plan.ways) {
-    const Roofline roof = decode_roofline(plan, way.options, plan.options.ctx_tokens - 1);
-    fmt::print("  {:<24}{:>12}{:>6}{:>10}{:>13.1f}{:>12}\n",
-               way.flags.empty() ? "as asked" : way.flags, bytes_text(way.footprint.total_bytes()),
-               plan.fits(way.footprint) ? "yes" : "no", way.largest_ctx, 1 / roof.seconds,
-               kld_text(plan, way));
-  }
-  fmt::print("  mean KLD: against an unquantised cache, measured on SmolLM2-135M\n");
-}
-
-void print_trial(const Trial& trial) {
-  fmt::print("\nset up and filled to the last token, without pages of files:\n");
-  fmt::print("  {:<36}{:>18}{:>13}\n", "planned", trial.planned_bytes,
-             bytes_text(trial.planned_bytes));
-  fmt::print("  {:<36}{:>18}{:>13}  {:+.2f} %\n", "measured", trial.measured_bytes,
-             bytes_text(trial.measured_bytes), 100 * trial.excess());
-}
-
-// ---- JSON
-
-Json footprint_object(const Footprint& footprint) {
-  Json parts = Json::array();
-  for (const FootprintPart& part : footprint.parts) {
-    parts.push_back(
-        {{"part", part.name}, {"bytes", part.bytes}, {"known", known_name(part.known)}});
-  }
-  return {{"parts", parts},
-          {"cache_bytes", footprint.memory.cache_bytes()},
-          {"arena_bytes", footprint.memory.arena_bytes},
-          {"weight_bytes", footprint.memory.weight_bytes},
-          {"total_bytes", footprint.total_bytes()}};
-}
-
-void print_json(const Plan& plan) {
-  Json contexts = Json::array(), ways = Json::array();
-  for (const Column& column : plan.columns) {
-    contexts.push_back({{"ctx_tokens", column.ctx},
-                        {"cache_bytes", column.footprint.memory.cache_bytes()},
-                        {"total_bytes", column.footprint.total_bytes()},
-                        {"fits", plan.fits(column.footprint)},
-                        {"decode_tokens_per_s_at_most", column.tokens_per_s},
-                        {"bound_by", column.bound}});
-  }
-  for (const Way& way : plan.ways) {
-    const Roofline roof = decode_roofline(plan, way.options, plan.options.ctx_tokens - 1);
-    Json object = {{"flags", way.flags},
-                   {"total_bytes", way.footprint.total_bytes()},
-                   {"fits", plan.fits(way.footprint)},
-                   {"largest_ctx_tokens", way.largest_ctx},
-                   {"decode_tokens_per_s_at_most", 1 / roof.seconds}};
-    object["mean_kld_of_smollm2"] = way.quality ? Json(way.quality->mean_kld) : Json();
-    ways.push_back(std::move(object));
-  }
-  const Machine& machine = plan.machine;
-  const CacheLayout layout(plan.model->cache_shape(), plan.options.formats);
-  Json out = {
-      {"schema", "varve.plan/1"},
-      {"model", plan.model_name},
-      {"family", plan.model->family()},
-      {"ctx_tokens", plan.options.ctx_tokens},
-      {"sequences", plan.options.n_sessions},
-      {"chunk_tokens", plan.footprint.memory.chunk_tokens},
-      {"row_formats", formats_object(layout)},
-      {"bytes_per_token", layout.bytes_per_token()},
-      {"footprint", footprint_object(plan.footprint)},
-      {"memory_bytes", machine.memory_bytes},
-      {"fits", plan.fits(plan.footprint)},
-      {"largest_ctx_tokens", plan.largest_ctx},
-      {"machine",
-       {{"name", machine.name},
-        {"known", known_name(machine.known)},
-        {"read_bytes_per_s", machine.roofs.read_bytes_per_s},
-        {"f32_macs_per_s", machine.roofs.f32_macs_per_s},
-        {"bf16_macs_per_s", machine.roofs.bf16_macs_per_s},
-        {"int8_macs_per_s", machine.roofs.int8_macs_per_s}}},
-      {"contexts", contexts},
-      {"ways", ways},
-  };
-  if (plan.trial) {
-    out["trial"] = {{"planned_private_bytes", plan.trial->planned_bytes},
-                    {"measured_private_bytes", plan.trial->measured_bytes}};
-  }
-  fmt::print("{}\n", out.dump(2));
-}
-
-// ---- the verb
-
-Result<std::unique_ptr<Model>> load(const std::string& path, bool with_weights) {
-  auto model = with_weights ? load_model(path) : load_shapes(path);
+Result<std::unique_ptr<Model>> load(const std::string& path) {
+  auto model = load_shapes(path);
   if (!model && model.error().message.starts_with("no model at")) {
     return usage_error("{}; configs that come with varve: {}", model.error().message,
                        fmt::join(published_models(), ", "));
@@ -261,71 +78,99 @@ std::optional<Tokenizer> tokenizer_of(const std::string& path, const Model& mode
   return std::move(*tokenizer);
 }
 
-Result<Trial> measured(const PlanFlags& flags, const std::shared_ptr<const Model>& model,
-                       const EngineOptions& options, const ProcessBytes& process) {
+Result<Trial> measured(const PlanFlags& flags, const std::string& path,
+                       const EngineOptions& options) {
+  VARVE_TRY(const std::shared_ptr<const Model> model, load_model(path));
+  const std::optional<Tokenizer> tokenizer = tokenizer_of(path, *model);
+  const ProcessBytes process =
+      process_bytes(*model, tokenizer ? &*tokenizer : nullptr, options.n_threads);
   VARVE_TRY(const Wall wall, Wall::parse(flags.engine.memory));
   VARVE_TRY(const EngineOptions fitting, fit_within(*model, options, process, wall, 1));
   return try_out(model, fitting, process);
 }
 
-Result<void> plan(const PlanFlags& flags) {
-  VARVE_TRY(EngineOptions options, flags.engine.options());
-  VARVE_TRY(const std::string given, model_or_bundled(flags.engine.model));
-  const std::string path = model_or_published(given);
-  VARVE_TRY(const std::shared_ptr<const Model> model, load(path, flags.measure));
-  VARVE_CHECKED(flags.engine.check_pools(*model));
-  if (flags.compare) {
-    return compare_attention(*model, model_name(path), options.formats,
-                             {.json = flags.json, .svg = flags.svg});
-  }
+Result<EngineOptions> options_of(const PlanFlags& flags, const Model& model,
+                                 EngineOptions options) {
   if (flags.sequences < 1 || flags.sequences > kMaxLogitRows) {
     return usage_error("--sequences {}: expected 1 to {}", flags.sequences, kMaxLogitRows);
   }
   options.n_sessions = flags.sequences;
   options.resume_points = flags.resume_points;
   if (options.n_threads == 0) options.n_threads = usable_cores();
-  if (flags.engine.ctx == 0) options.ctx_tokens = std::min(kDefaultCtx, model->max_position());
-  if (flags.engine.ctx == kMaxCtx) options.ctx_tokens = model->max_position();
+  if (flags.engine.ctx == 0) options.ctx_tokens = std::min(kDefaultCtx, model.max_position());
+  if (flags.engine.ctx == kMaxCtx) options.ctx_tokens = model.max_position();
   if (options.kernels == nullptr) {
     VARVE_TRY(options.kernels, select_kernels(""));
   }
+  return options;
+}
 
-  Plan out{.model_name = model_name(path),
-           .model = model.get(),
-           .options = options,
-           .machine = {},
-           .footprint = {},
-           .largest_ctx = 0,
-           .columns = {},
-           .ways = {},
-           .trial = {}};
-  VARVE_TRY(out.machine, machine_of(flags, options));
-  const size_t memory = out.machine.memory_bytes;
-  const std::optional<Tokenizer> tokenizer = tokenizer_of(path, *model);
-  const ProcessBytes process =
-      process_bytes(*model, tokenizer ? &*tokenizer : nullptr, options.n_threads);
-  VARVE_TRY(out.footprint, footprint(*model, options, process, memory));
-  out.largest_ctx = largest_context_within(*model, options, process, memory);
-  for (const int ctx : kContexts) {
-    if (ctx > model->max_position()) break;
-    EngineOptions at = options;
+// The memory of a run as asked, of others at usual contexts, and of the ways to fit.
+Result<void> plan_memory(Plan& plan, const ProcessBytes& process) {
+  const Model& model = *plan.model;
+  const size_t memory = plan.machine.memory_bytes;
+  VARVE_TRY(plan.footprint, footprint(model, plan.options, process, memory));
+  plan.largest_ctx = largest_context_within(model, plan.options, process, memory);
+  std::vector<int> contexts(kContexts.begin(), kContexts.end());
+  std::erase_if(contexts, [&](int ctx) { return ctx >= model.max_position(); });
+  if (model.max_position() <= kContexts.back()) contexts.push_back(model.max_position());
+  for (const int ctx : contexts) {
+    EngineOptions at = plan.options;
     at.ctx_tokens = ctx;
-    VARVE_TRY(Footprint taken, footprint(*model, at, process, memory));
-    const Roofline roof = decode_roofline(out, at, ctx - 1);
-    out.columns.push_back({ctx, std::move(taken), 1 / roof.seconds, roof.bound()});
+    VARVE_TRY(Footprint taken, footprint(model, at, process, memory));
+    plan.columns.push_back({ctx, std::move(taken), {}});
   }
-  VARVE_TRY(out.ways, ways_to_fit(*model, options, process, memory));
+  VARVE_TRY(plan.ways, ways_to_fit(model, plan.options, process, memory));
+  return {};
+}
+
+// Its speed, likewise.
+void plan_speed(Plan& plan, const PlanFlags& flags, const std::shared_ptr<const Model>& shapes) {
+  const auto planned = [](EngineOptions options, const Footprint& footprint) {
+    options.chunk_tokens = footprint.memory.chunk_tokens;
+    return options;
+  };
+  const EngineOptions asked = planned(plan.options, plan.footprint);
+  SpeedPlanner planner = planner_of(flags, shapes, asked, plan);
+  plan.machine.roofs = planner.roofs();
+  const int last = plan.options.ctx_tokens - 1;
+  plan.speed = planner.at(asked, last);
+  for (PlanColumn& column : plan.columns) column.speed = planner.at(asked, column.ctx - 1);
+  for (const Way& way : plan.ways) {
+    plan.way_speeds.push_back(planner.at(planned(way.options, way.footprint), last));
+  }
+  if (plan.speed_source.empty()) {
+    plan.speed_source = fmt::format("predicted; this machine was measured {}", planner.age());
+  }
+}
+
+Result<void> plan(const PlanFlags& flags) {
+  VARVE_TRY(EngineOptions options, flags.engine.options());
+  VARVE_TRY(const std::string given, model_or_bundled(flags.engine.model));
+  const std::string path = model_or_published(given);
+  VARVE_TRY(const std::shared_ptr<const Model> shapes, load(path));
+  VARVE_CHECKED(flags.engine.check_pools(*shapes));
+  if (flags.compare) {
+    return compare_attention(*shapes, model_name(path), options.formats,
+                             {.json = flags.json, .svg = flags.svg});
+  }
+  Plan out;
+  out.model_name = model_name(path);
+  out.model = shapes.get();
+  VARVE_TRY(out.options, options_of(flags, *shapes, options));
   if (flags.measure) {
-    VARVE_TRY(out.trial, measured(flags, model, options, process));
+    VARVE_TRY(out.trial, measured(flags, path, out.options));
   }
+  VARVE_TRY(out.machine, machine_of(flags));
+  const std::optional<Tokenizer> tokenizer = tokenizer_of(path, *shapes);
+  VARVE_CHECKED(plan_memory(
+      out, process_bytes(*shapes, tokenizer ? &*tokenizer : nullptr, out.options.n_threads)));
+  plan_speed(out, flags, shapes);
   if (flags.json) {
-    print_json(out);
-    return {};
+    print_plan_json(out);
+  } else {
+    print_plan(out);
   }
-  print_parts(out);
-  print_columns(out);
-  print_ways(out);
-  if (out.trial) print_trial(*out.trial);
   return {};
 }
 
@@ -347,12 +192,16 @@ void add_plan(CLI::App& app, Action& action) {
                    "Places of a sequence that can be gone back to at no cost ('run'\nkeeps none)")
       ->capture_default_str();
   verb->add_option("--device", flags->device,
-                   "Whose roofs bound the speed: 'cpu': this one's, measured, or\n"
+                   "Whose speed: 'cpu': this machine's, predicted from a calibration, or\n"
+                   "at most, by the roofs of\n"
                    "gpu:BYTES/S,FLOPS,MEMORY, as assumed, e.g. gpu:1008G,165T,24G")
       ->capture_default_str();
   verb->add_flag("--measure", flags->measure,
                  "Also set the run up, fill its caches to the last token and say what\n"
                  "it then holds");
+  verb->add_flag("--remeasure", flags->remeasure,
+                 "Calibrate this machine anew, which is kept in the user's cache\n"
+                 "($XDG_CACHE_HOME/varve) otherwise");
   verb->add_flag("--json", flags->json, "Print one JSON object");
   CLI::Option* const compare =
       verb->add_flag("--compare", flags->compare,

@@ -174,13 +174,14 @@ MemoryPlan Engine::dry_run(const Model& model, const EngineOptions& options) {
   engine.assemble(std::shared_ptr<const Model>(std::shared_ptr<void>(), &model), options);
   ArenaBuilder dry;
   engine.lay_out(dry);
-  return {.chunk_tokens = options.chunk_tokens,
-          .cache = engine.cache_->bytes(),
-          .parts = dry.parts(),
-          .arena_bytes = dry.bytes(),
-          .weight_bytes = model.weight_bytes(),
-          .copied_bytes = model.checkpoint().copied_bytes(),
-          .vector_bytes = model.vector_bytes()};
+  return {
+      .chunk_tokens = options.chunk_tokens,
+      .cache = engine.cache_->bytes(),
+      .parts = dry.parts(),
+      .arena_bytes = dry.bytes(),
+      .weight_bytes = model.weight_bytes(),
+      .copied_bytes = model.has_values() ? model.checkpoint().copied_bytes() : model.weight_bytes(),
+      .vector_bytes = model.vector_bytes()};
 }
 
 void Engine::assemble(std::shared_ptr<const Model> model, const EngineOptions& options) {

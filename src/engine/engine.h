@@ -55,7 +55,7 @@ struct MemoryPlan {
   std::vector<ArenaPart> parts;
   size_t arena_bytes = 0;   // sum of the parts
   size_t weight_bytes = 0;  // files, mapped or copied
-  size_t copied_bytes = 0;  // of those, what is in memory of this process already
+  size_t copied_bytes = 0;  // of those, what takes no more memory: copied already, or stand-ins
   size_t vector_bytes = 0;  // small tensors kept beside them as f32
 
   size_t total_bytes() const { return arena_bytes + weight_bytes + vector_bytes; }

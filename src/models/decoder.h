@@ -56,6 +56,7 @@ class Decoder : public Model {
     return checkpoint_.replace_by_copy(progress);
   }
 
+  bool has_values() const final { return !weights_.stand_ins && checkpoint_.has_values(); }
   WeightSource weight_source() const final {
     if (!weights_.stand_ins) return WeightSource::files;
     return weights_.stand_ins->total_bytes() ? WeightSource::index : WeightSource::config;

@@ -147,6 +147,8 @@ class Model {
   /// is told of bytes as they are read. After an error the model is of no use.
   virtual Result<void> copy_weights(const std::function<void(size_t)>& progress) = 0;
   virtual WeightSource weight_source() const = 0;
+  /// Whether weights are what they are in files: of load_shapes() they are zeros.
+  virtual bool has_values() const = 0;
   /// Bytes of the files; of their tensors, as an index has it; or of the matrices in the types that
   /// the config names.
   virtual size_t weight_bytes() const = 0;

@@ -5,25 +5,25 @@
 #include <limits>
 #include <vector>
 
-#include "attention/indexer.h"
-#include "base/rng.h"
-#include "plan/comparison.h"
 #include "plan/matrix_times.h"
 
 namespace varve {
 namespace {
 
 // Rows of the deeper of the two depths: beyond caches, and filled in a moment.
-constexpr double kRowBytes = 96 << 20;
+constexpr double kRowBytes = 64 << 20;
 constexpr int kLeastDepth = 1 << 10, kMostDepth = 64 << 10;
 constexpr int kDepthRatio = 4;  // between the two
 
-constexpr int kDecodes = 12, kChunks = 4;  // of which the lower quartile counts
-constexpr int kChunkTokens = 32;
-// Matrices of a chunk are measured with as many as it has, up to these.
+// Of steps, at each depth; the lower quartile counts.
+constexpr int kLeastSteps = 2, kMostSteps = 12;
+constexpr double kStepSeconds = 0.3;
+
+// Tokens of a chunk whose rows are measured: as many as do not take long by their matrices.
+constexpr int kLeastChunk = 8, kMostChunk = 32;
+constexpr double kChunkMacs = 4e10, kMostChunkMacs = 2e11;
+// Matrices of a chunk are measured with as many tokens as it has, up to these.
 constexpr int kMostMatrixTokens = 256;
-// A chunk of more multiply-adds than these is not measured.
-constexpr double kMostChunkMacs = 4e11;
 
 struct RowTimes {
   double attention = 0, index = 0, other = 0;  // seconds
@@ -49,79 +49,46 @@ double lower_quartile(std::vector<double> values) {
   return *at;
 }
 
-// Seconds of all layers' indexers for the newest n_tokens of a sequence. With queries of its own:
-// those of stand-ins are zeros, whose products are denormal numbers, which take many times longer.
-double index_seconds(Engine& engine, const Sequence& sequence, int n_tokens) {
-  const std::vector<LayerAttention> layers =
-      own_attention(engine.model(), engine.options().formats).layers;
-  const auto indexed = [](const LayerAttention& layer) { return layer.index_n_heads > 0; };
-  const auto first = std::find_if(layers.begin(), layers.end(), indexed);
-  if (first == layers.end()) return 0;
-  const LayerAttention& shape = *first;
-
-  Indexer indexer;
-  const auto lay_out = [&](ArenaBuilder& arena) {
-    indexer.lay_out(arena, engine.n_threads(), shape.topk, n_tokens, shape.index_n_heads,
-                    shape.index_dim, engine.options().formats.index);
-  };
-  ArenaBuilder dry;
-  lay_out(dry);
-  auto scratch = Arena::create(dry.bytes());
-  if (!scratch) return 0;
-  ArenaBuilder wet(scratch->data());
-  lay_out(wet);
-
-  Rng rng(1);
-  const auto n = static_cast<size_t>(n_tokens), heads = static_cast<size_t>(shape.index_n_heads);
-  std::vector<float> queries(n * heads * static_cast<size_t>(shape.index_dim)), weights(n * heads);
-  for (float& q : queries) q = rng.normal();
-  for (float& w : weights) w = rng.normal();
-  std::vector<int32_t> picks(n * static_cast<size_t>(shape.topk)), counts(n);
-  const Segment segment{&const_cast<Sequence&>(sequence), 0, n_tokens,
-                        sequence.n_tokens() - n_tokens};
-  std::vector<double> seconds;
-  for (int run = 0; run < kDecodes; ++run) {
-    std::vector<float> q = queries;  // scratch of pick()
-    const auto begin = std::chrono::steady_clock::now();
-    indexer.pick(engine.exec(),
-                 {q.data(), weights.data(), shape.index_n_heads, shape.index_dim,
-                  std::max(1, shape.ratio), shape.topk},
-                 segment, static_cast<int>(first - layers.begin()), picks.data(), counts.data());
-    seconds.push_back(
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-  }
-  return lower_quartile(std::move(seconds)) *
-         static_cast<double>(std::count_if(layers.begin(), layers.end(), indexed));
-}
-
-// Steps of n_tokens each at about that depth.
-Result<RowTimes> measure_rows(Engine& engine, int depth, int n_tokens, int n_steps) {
+// Steps of n_tokens each at about that depth: at least two after one that warms up, as many as fit
+// into kStepSeconds, at most kMostSteps.
+Result<RowTimes> measure_rows(Engine& engine, int depth, int n_tokens) {
   VARVE_TRY(Session session, engine.new_session());
   VARVE_CHECKED(session.fill_seeded(depth, 1));
   const std::vector<int32_t> ids(static_cast<size_t>(n_tokens), 0);
-  std::vector<double> attention, other;
-  for (int i = -1; i < n_steps; ++i) {
+  std::vector<double> attention, index, other;
+  double total = 0;
+  for (int i = -1; i < kLeastSteps || (i < kMostSteps && total < kStepSeconds); ++i) {
     const PartTimes before = engine.times();
+    const auto begin = std::chrono::steady_clock::now();
     VARVE_CHECKED(session.append(ids));
-    if (i < 0) continue;  // warms up
+    total += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (i < 0) continue;
     const auto spent = [&](Part part) {
       return engine.times().seconds[static_cast<int>(part)] -
              before.seconds[static_cast<int>(part)];
     };
     attention.push_back(spent(Part::attention));
+    index.push_back(spent(Part::index));
     other.push_back(spent(Part::compress) + spent(Part::hyper_connections) + spent(Part::embed));
   }
-  RowTimes out{lower_quartile(attention), 0, lower_quartile(other), 0, 0};
+  RowTimes out{lower_quartile(attention), lower_quartile(index), lower_quartile(other), 0, 0};
   add_macs(
       engine.model().prefill_costs(engine.options().formats, depth + n_tokens, n_tokens, n_tokens),
       n_tokens, out);
-  if (out.index_macs > 0) out.index = index_seconds(engine, session.sequence(), n_tokens);
   return out;
 }
 
-Result<void> measure_lines(Engine& engine, int shallow, int deep, int n_steps, StepTimes& to) {
-  VARVE_TRY(const RowTimes near, measure_rows(engine, shallow, to.n_tokens, n_steps));
-  VARVE_TRY(const RowTimes far, measure_rows(engine, deep, to.n_tokens, n_steps));
+// A line through two depths; or, where `same` tells what it is at none, through that and the deeper
+// one.
+Result<void> measure_lines(Engine& engine, int depth, const StepTimes* same, StepTimes& to) {
+  VARVE_TRY(const RowTimes far, measure_rows(engine, depth, to.n_tokens));
+  RowTimes near;
+  if (same != nullptr) {
+    near.attention = same->attention.fixed;
+    near.index = same->index.fixed;
+  } else {
+    VARVE_TRY(near, measure_rows(engine, std::max(1, depth / kDepthRatio), to.n_tokens));
+  }
   to.attention =
       Line::through(near.attention_macs, near.attention, far.attention_macs, far.attention);
   to.index = Line::through(near.index_macs, near.index, far.index_macs, far.index);
@@ -138,44 +105,69 @@ Line Line::through(double macs1, double seconds1, double macs2, double seconds2)
   return fixed >= 0 ? Line{fixed, slope} : Line{0, seconds2 / macs2};
 }
 
-Result<Calibration> calibrate(const std::shared_ptr<const Model>& shapes,
-                              const EngineOptions& wanted) {
+namespace {
+
+// Roofs, and the matrices of both kinds of step.
+Result<Calibration> calibrate_matrices(const Model& shapes, const EngineOptions& options,
+                                       bool has_chunk, const std::function<void()>& on_part) {
   Calibration out;
+  ThreadPool pool(options.n_threads);
+  pool.start();
+  {
+    ReadRoof read(pool);
+    out.roofs = measure_roofs(pool, read);
+  }
+  on_part();
+  VARVE_TRY(MatrixTimer timer, MatrixTimer::create(*options.kernels, pool, options.products));
+  out.decode.weights = timer.step_seconds(shapes, 1);
+  on_part();
+  const int n = std::min(kMostMatrixTokens, options.chunk_tokens);
+  if (has_chunk) out.chunk.weights = timer.step_seconds(shapes, n) / n;
+  on_part();
+  return out;
+}
+
+}  // namespace
+
+Result<Calibration> calibrate(const std::shared_ptr<const Model>& shapes,
+                              const EngineOptions& wanted, const Calibration* same,
+                              const std::function<void()>& on_part) {
   EngineOptions options = wanted;
-  const CacheLayout layout(shapes->cache_shape(), options.formats);
-  const int room = shapes->max_position() - (kChunks + 1) * kChunkTokens;
-  const int deep = std::max(
-      1, std::min(room, static_cast<int>(std::clamp<double>(kRowBytes / layout.bytes_per_token(),
-                                                            kLeastDepth, kMostDepth))));
-  options.ctx_tokens = std::min(deep + (kChunks + 1) * kChunkTokens, shapes->max_position());
   VARVE_TRY(const MemoryPlan plan, Engine::plan(*shapes, options));
-  const int chunk_tokens = plan.chunk_tokens;
+  options.chunk_tokens = plan.chunk_tokens;
+  const auto macs = static_cast<double>(shapes->decode_weight_macs());
+  const bool has_chunk = kLeastChunk * macs <= kMostChunkMacs;
+  const int chunk =
+      static_cast<int>(std::clamp<double>(kChunkMacs / macs, kLeastChunk, kMostChunk));
+  Calibration out;
+  if (same != nullptr) {
+    out = {same->roofs, {}, {}};
+    out.decode.weights = same->decode.weights;
+  } else {
+    VARVE_TRY(out, calibrate_matrices(*shapes, options, has_chunk, on_part));
+  }
+
+  const CacheLayout layout(shapes->cache_shape(), options.formats);
+  const int steps = (kMostSteps + 1) * chunk;
+  const double deep =
+      std::clamp<double>(kRowBytes / layout.bytes_per_token(), kLeastDepth, kMostDepth);
+  const int depth =
+      std::clamp(static_cast<int>(deep), 1, std::max(1, shapes->max_position() - steps));
+  options.ctx_tokens = std::min(depth + steps, shapes->max_position());
   options.n_sessions = 1;
-  options.chunk_tokens = kChunkTokens;
+  options.chunk_tokens = chunk;
   options.resume_points = 0;
   options.resume_interval_tokens = std::numeric_limits<int>::max();
   options.arena_budget_bytes = 0;
-  out.decode.n_tokens = 1;
-  const bool has_chunk =
-      kChunkTokens * static_cast<double>(shapes->decode_weight_macs()) <= kMostChunkMacs;
-  {
-    ThreadPool pool(options.n_threads);
-    pool.start();
-    {
-      ReadRoof read(pool);
-      out.roofs = measure_roofs(pool, read);
-    }
-    VARVE_TRY(MatrixTimer timer, MatrixTimer::create(*options.kernels, pool, options.products));
-    out.decode.weights = timer.step_seconds(*shapes, 1);
-    const int n = std::min(kMostMatrixTokens, chunk_tokens);
-    if (has_chunk) out.chunk.weights = timer.step_seconds(*shapes, n) / n;
-  }
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(shapes, options));
-  const int shallow = std::max(1, deep / kDepthRatio);
-  VARVE_CHECKED(measure_lines(*engine, shallow, deep, kDecodes, out.decode));
-  if (!has_chunk) return out;
-  out.chunk.n_tokens = kChunkTokens;
-  VARVE_CHECKED(measure_lines(*engine, shallow, deep, kChunks, out.chunk));
+  out.decode.n_tokens = 1;
+  VARVE_CHECKED(measure_lines(*engine, depth, same ? &same->decode : nullptr, out.decode));
+  on_part();
+  if (has_chunk && same == nullptr) {
+    out.chunk.n_tokens = chunk;
+    VARVE_CHECKED(measure_lines(*engine, depth, nullptr, out.chunk));
+  }
+  on_part();
   return out;
 }
 

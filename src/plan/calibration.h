@@ -3,6 +3,7 @@
 // on stand-ins for the weights, at two depths.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "engine/engine.h"
@@ -35,10 +36,14 @@ struct Calibration {
   StepTimes chunk;  // see calibrate()
 };
 
-/// `shapes`: of load_shapes(). Takes about two seconds, and memory: 256 MiB, then an engine for a
-/// context of at most 64K tokens. A chunk is measured where it takes no more than some seconds.
-/// Errors: as of Engine::create(): there is not the memory.
-Result<Calibration> calibrate(const std::shared_ptr<const Model>& shapes,
-                              const EngineOptions& options);
+/// `shapes`: of load_shapes(). Takes some seconds, and memory: 256 MiB, then an engine for a
+/// context of at most 64K tokens. A chunk is measured where it takes no more than a second or two.
+/// With `same`, of other row formats, only what rows take of a decoded token is measured. `on_part`
+/// is called after each of kCalibrationParts, with `same` of the last two. Errors: as of
+/// Engine::create(): there is not the memory.
+inline constexpr int kCalibrationParts = 5;
+Result<Calibration> calibrate(
+    const std::shared_ptr<const Model>& shapes, const EngineOptions& options,
+    const Calibration* same = nullptr, const std::function<void()>& on_part = [] {});
 
 }  // namespace varve
