@@ -118,7 +118,7 @@ Result<ComparisonPlan> plan_comparison(const Model& model, const EngineOptions& 
           "logits); {} are {}; a smaller --ctx or --chunk takes less",
           reference.ctx_tokens, text(plan.arena_bytes + one.arena_bytes), text(first.arena_bytes),
           text(one.arena_bytes), text(comparison_bytes(model.vocab_size())), text(room),
-          reference.arena_budget_bytes > 0 ? "allowed or available" : "available");
+          reference.arena_budget_bytes > 0 ? "allowed by --memory and --kv-memory" : "available");
     }
   }
   return plan;
