@@ -5,7 +5,14 @@
 #include <limits>
 #include <vector>
 
+#include "attention/indexer.h"
+#include "base/rng.h"
+#include "plan/comparison.h"
 #include "plan/matrix_times.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace varve {
 namespace {
@@ -24,6 +31,22 @@ constexpr int kLeastChunk = 8, kMostChunk = 32;
 constexpr double kChunkMacs = 4e10, kMostChunkMacs = 2e11;
 // Matrices of a chunk are measured with as many tokens as it has, up to these.
 constexpr int kMostMatrixTokens = 256;
+
+// Denormal numbers count as zeros in this thread and in those that it starts, until the end: zeros
+// for weights have scales that are denormal, and products of those take many times longer.
+class FlushDenormals {
+ public:
+#if defined(__x86_64__)
+  FlushDenormals() { _mm_setcsr(saved_ | kFlush); }
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+  FlushDenormals(const FlushDenormals&) = delete;
+  FlushDenormals& operator=(const FlushDenormals&) = delete;
+
+ private:
+  static constexpr unsigned kFlush = 0x8040;  // results and inputs
+  unsigned saved_ = _mm_getcsr();
+#endif
+};
 
 struct RowTimes {
   double attention = 0, index = 0, other = 0;  // seconds
@@ -49,13 +72,58 @@ double lower_quartile(std::vector<double> values) {
   return *at;
 }
 
+// Seconds of all layers' indexers for the newest n_tokens of a sequence, without the matrices
+// before them, which are measured as such.
+double index_seconds(Engine& engine, const Sequence& sequence, int n_tokens) {
+  const std::vector<LayerAttention> layers =
+      own_attention(engine.model(), engine.options().formats).layers;
+  const auto indexed = [](const LayerAttention& layer) { return layer.index_n_heads > 0; };
+  const auto first = std::find_if(layers.begin(), layers.end(), indexed);
+  if (first == layers.end()) return 0;
+  const LayerAttention& shape = *first;
+
+  Indexer indexer;
+  const auto lay_out = [&](ArenaBuilder& arena) {
+    indexer.lay_out(arena, engine.n_threads(), shape.topk, n_tokens, shape.index_n_heads,
+                    shape.index_dim, engine.options().formats.index);
+  };
+  ArenaBuilder dry;
+  lay_out(dry);
+  auto scratch = Arena::create(dry.bytes());
+  if (!scratch) return 0;
+  ArenaBuilder wet(scratch->data());
+  lay_out(wet);
+
+  Rng rng(1);
+  const auto n = static_cast<size_t>(n_tokens), heads = static_cast<size_t>(shape.index_n_heads);
+  std::vector<float> queries(n * heads * static_cast<size_t>(shape.index_dim)), weights(n * heads);
+  for (float& q : queries) q = rng.normal();
+  for (float& w : weights) w = rng.normal();
+  std::vector<int32_t> picks(n * static_cast<size_t>(shape.topk)), counts(n);
+  const Segment segment{&const_cast<Sequence&>(sequence), 0, n_tokens,
+                        sequence.n_tokens() - n_tokens};
+  std::vector<double> seconds;
+  for (int run = 0; run < kMostSteps; ++run) {
+    std::vector<float> q = queries;  // scratch of pick()
+    const auto begin = std::chrono::steady_clock::now();
+    indexer.pick(engine.exec(),
+                 {q.data(), weights.data(), shape.index_n_heads, shape.index_dim,
+                  std::max(1, shape.ratio), shape.topk},
+                 segment, static_cast<int>(first - layers.begin()), picks.data(), counts.data());
+    seconds.push_back(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+  return lower_quartile(std::move(seconds)) *
+         static_cast<double>(std::count_if(layers.begin(), layers.end(), indexed));
+}
+
 // Steps of n_tokens each at about that depth: at least two after one that warms up, as many as fit
 // into kStepSeconds, at most kMostSteps.
 Result<RowTimes> measure_rows(Engine& engine, int depth, int n_tokens) {
   VARVE_TRY(Session session, engine.new_session());
   VARVE_CHECKED(session.fill_seeded(depth, 1));
   const std::vector<int32_t> ids(static_cast<size_t>(n_tokens), 0);
-  std::vector<double> attention, index, other;
+  std::vector<double> attention, other;
   double total = 0;
   for (int i = -1; i < kLeastSteps || (i < kMostSteps && total < kStepSeconds); ++i) {
     const PartTimes before = engine.times();
@@ -68,13 +136,13 @@ Result<RowTimes> measure_rows(Engine& engine, int depth, int n_tokens) {
              before.seconds[static_cast<int>(part)];
     };
     attention.push_back(spent(Part::attention));
-    index.push_back(spent(Part::index));
     other.push_back(spent(Part::compress) + spent(Part::hyper_connections) + spent(Part::embed));
   }
-  RowTimes out{lower_quartile(attention), lower_quartile(index), lower_quartile(other), 0, 0};
+  RowTimes out{lower_quartile(attention), 0, lower_quartile(other), 0, 0};
   add_macs(
       engine.model().prefill_costs(engine.options().formats, depth + n_tokens, n_tokens, n_tokens),
       n_tokens, out);
+  if (out.index_macs > 0) out.index = index_seconds(engine, session.sequence(), n_tokens);
   return out;
 }
 
@@ -159,6 +227,7 @@ Result<Calibration> calibrate(const std::shared_ptr<const Model>& shapes,
   options.resume_points = 0;
   options.resume_interval_tokens = std::numeric_limits<int>::max();
   options.arena_budget_bytes = 0;
+  const FlushDenormals flush;
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(shapes, options));
   out.decode.n_tokens = 1;
   VARVE_CHECKED(measure_lines(*engine, depth, same ? &same->decode : nullptr, out.decode));

@@ -258,13 +258,8 @@ void quantize_index_query(const float* values, int dim, int8_t* codes, float* sc
   quantize_e2m1(values, dim, nibbles.data(), exponents.data());
   for (int i = 0; i < index_padded(dim); ++i) codes[i] = twice(nibbles[static_cast<size_t>(i)]);
   for (int g = 0; g < index_groups(dim); ++g) {
-    const int8_t* const group = codes + g * kE2m1Group;
-    // Any scale does for zeros. Theirs is the least that there is, whose products with keys' scales
-    // are denormal numbers: a hundred times slower.
-    const bool zeros =
-        std::all_of(group, group + kE2m1Group, [](int8_t code) { return code == 0; });
-    scales[g] = zeros ? 1.0f : 0.25f * f32_from_e8m0(exponents[static_cast<size_t>(g)]);
-    sums[g] = std::accumulate(group, group + kE2m1Group, 0);
+    scales[g] = 0.25f * f32_from_e8m0(exponents[static_cast<size_t>(g)]);
+    sums[g] = std::accumulate(codes + g * kE2m1Group, codes + (g + 1) * kE2m1Group, 0);
   }
 }
 
