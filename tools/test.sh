@@ -15,10 +15,10 @@ ctest --preset release --parallel "$(nproc)" || failed=1
 cp build/release/Testing/Temporary/LastTest.log "$logs/ctest.log"
 
 export VARVE_BIN=$PWD/build/release/bin/varve VARVE_SOURCE_DIR=$PWD
-for suite in tests/cli_*.py; do
-  log=$logs/$(basename "$suite" .py).log
-  python3 -B "$suite" >"$log" 2>&1 || { cat "$log"; failed=1; }
-  cases+=("$log")
-done
+# shellcheck disable=SC2016  # the script is for bash -c
+printf '%s\n' tests/cli_*.py | xargs -P "$(nproc)" -I{} bash -c '
+  log=$0/$(basename "$1" .py).log
+  python3 -B "$1" >"$log" 2>&1 || { cat "$log"; exit 1; }' "$logs" {} || failed=1
+for suite in tests/cli_*.py; do cases+=("$logs/$(basename "$suite" .py).log"); done
 tools/count_tests.py "$logs/ctest.log" "${cases[@]}" || failed=1
 exit $failed
