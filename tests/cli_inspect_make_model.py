@@ -312,7 +312,8 @@ class InspectTest(VerbTest):
         self.assertEqual(more["largest_ctx_tokens"], largest)
         run = ["run", out, "-p", "x", "-n", "1", *flags, "--ctx"]
         self.assertEqual(varve(*run, largest).returncode, 0)
-        self.assert_refused(varve(*run, largest + 128), 2, f"--ctx {largest} or --chunk 16 would fit")
+        self.assert_refused(varve(*run, largest + 128), 2,
+                            f"--ctx {largest} or --chunk 16 or --threads 1 would fit")
         self.assertIn(f"is enough; largest --ctx: {largest}\n", self.inspect(out, *flags).stdout)
         text = self.inspect(out, *flags, "--ctx", "1048576").stdout
         self.assertIn(f"is too little; largest --ctx: {largest}\n", text)

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <utility>
 
+#include "base/memory.h"
+
 namespace varve {
 namespace {
 
@@ -52,6 +54,11 @@ Result<MappedFile> MappedFile::open(const std::string& path, size_t min_bytes) {
   if (size == 0) return file;
   void* const at = mmap(const_cast<std::byte*>(file.data_), size, PROT_READ,
                         MAP_SHARED | (file.data_ == nullptr ? 0 : MAP_FIXED), descriptor.fd, 0);
+  if (at == MAP_FAILED && errno == ENOMEM) {
+    return usage_error(
+        "{} has {} bytes; {} of address space are left to map it (the limit is `ulimit -v`)", path,
+        size, address_space_left_bytes());
+  }
   if (at == MAP_FAILED) return bad_input("cannot map {}: {}", path, std::strerror(errno));
   // Advice: where the page cache is still to be filled, with pages that are quicker to look up.
   madvise(at, size, MADV_HUGEPAGE);

@@ -99,8 +99,11 @@ Result<Place> place_at(const Model& model, const BenchFlags& flags, EngineOption
   // The one resume point is the depth itself.
   options.resume_points = 1;
   options.resume_interval_tokens = std::numeric_limits<int>::max();
-  VARVE_TRY(options, flags.engine.fit(model, options, nullptr, depth + n_tokens));
-  VARVE_TRY(const MemoryPlan plan, Engine::fit(model, options));
+  ProcessBytes process = process_beside(model, options, nullptr);
+  process.read_roof = ReadRoof::kBytes;
+  VARVE_TRY(const Wall wall, Wall::parse(flags.engine.memory));
+  VARVE_TRY(options, fit_within(model, options, process, wall, depth + n_tokens));
+  VARVE_TRY(const MemoryPlan plan, Engine::plan(model, options));
   return Place{asked_depth, depth, options, plan.arena_bytes};
 }
 
@@ -152,15 +155,15 @@ Result<void> bench(const BenchFlags& flags) {
   }
   VARVE_CHECKED(check_writable("--plot", flags.plot));
   VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
-  VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
-  VARVE_CHECKED(flags.engine.check_pools(*model));
+  VARVE_TRY(std::unique_ptr<Model> shapes, flags.engine.open_shapes(path));
   std::vector<Place> places;
   size_t arena_bytes = 0;  // of the largest
   for (const int depth : flags.depths) {
-    VARVE_TRY(const Place place, place_at(*model, flags, options, depth));
+    VARVE_TRY(const Place place, place_at(*shapes, flags, options, depth));
     arena_bytes = std::max(arena_bytes, place.arena_bytes);
     places.push_back(place);
   }
+  VARVE_TRY(const std::shared_ptr<Model> model, load_in_place_of(std::move(shapes), path));
   VARVE_TRY(std::string weights, flags.engine.place_weights(*model, arena_bytes));
   ThreadPool pool(options.n_threads > 0 ? options.n_threads : usable_cores());
   ReadRoof read(pool);

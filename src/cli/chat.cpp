@@ -239,15 +239,16 @@ Result<void> chat(const ChatFlags& flags) {
   VARVE_TRY(const SamplerOptions sampling, flags.sampler.options());
   VARVE_TRY(auto variables, think_variables(flags.think));
   VARVE_TRY(const auto format, chat_format(path, flags));
-  VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
-  VARVE_CHECKED(flags.engine.check_pools(*model));
-  VARVE_TRY(const Tokenizer tokenizer, load_tokenizer(path, *model));
-  if (options.ctx_tokens == 0)
-    options.ctx_tokens = std::min(kDefaultContext, model->max_position());
+  VARVE_TRY(std::unique_ptr<Model> shapes, flags.engine.open_shapes(path));
+  VARVE_TRY(const Tokenizer tokenizer, load_tokenizer(path, *shapes));
+  if (options.ctx_tokens == 0) {
+    options.ctx_tokens = std::min(kDefaultContext, shapes->max_position());
+  }
   options.n_sessions = flags.n_branches;
   options.resume_points = kResumePoints;
-  VARVE_TRY(Sampler sampler, Sampler::create(sampling, model->vocab_size()));
-  VARVE_TRY(options, flags.engine.fit(*model, options, &tokenizer, 1));
+  VARVE_TRY(Sampler sampler, Sampler::create(sampling, shapes->vocab_size()));
+  VARVE_TRY(options, flags.engine.fit(*shapes, options, &tokenizer, 1));
+  VARVE_TRY(const std::shared_ptr<Model> model, load_in_place_of(std::move(shapes), path));
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
   VARVE_TRY(const std::string placed,
             flags.engine.place_weights(*model, engine->memory().arena_bytes));

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
+#include <filesystem>
 #include <limits>
 #include <numeric>
 #include <span>
@@ -39,6 +39,17 @@ std::string format_names(Wanted wanted) {
     if (wanted(info.format)) names += fmt::format("{}{}", names.empty() ? "" : ", ", info.name);
   }
   return names;
+}
+
+bool has_whole_files(const Model& model) {
+  if (model.weight_source() != WeightSource::files) return false;
+  const std::vector<std::string>& files = model.checkpoint().files();
+  const auto ranges = model.checkpoint().mapped_ranges();
+  for (size_t i = 0; i < files.size(); ++i) {
+    std::error_code error;
+    if (std::filesystem::file_size(files[i], error) < ranges[i].size() || error) return false;
+  }
+  return true;
 }
 
 // Applies "pool=format,pool=format".
@@ -79,6 +90,20 @@ Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
 }
 
 }  // namespace
+
+Result<std::unique_ptr<Model>> load_in_place_of(std::unique_ptr<Model> shapes,
+                                                const std::string& path) {
+  shapes.reset();
+  return load_model(path);
+}
+
+Result<std::unique_ptr<Model>> EngineFlags::open_shapes(const std::string& path) const {
+  auto shapes = load_shapes(path);
+  // Of what is not there, who reads it all says the most.
+  if (!shapes || !has_whole_files(**shapes)) shapes = load_model(path);
+  if (shapes) VARVE_CHECKED(check_pools(**shapes));
+  return shapes;
+}
 
 Result<void> EngineFlags::check_pools(const Model& loaded) const {
   const CacheLayout layout(loaded.cache_shape(), {});
@@ -209,7 +234,7 @@ void EngineFlags::add_to(CLI::App& verb) {
   verb.add_option("--memory", memory,
                   "Memory that the run may take, weights and all: bytes, or with\n"
                   "K M G T (KiB MiB..., of 1024); 'auto': what the machine and the\n"
-                  "cgroup have free, less 64 MiB")
+                  "cgroup have free, less an eighth or 64 MiB")
       ->capture_default_str();
   verb.add_option("--kv-memory", kv_memory,
                   "Of that, budget of cache, scratch and logits, likewise;\n"

@@ -34,6 +34,9 @@ struct EngineFlags {
   /// What the flags ask for, checked. ctx_tokens is left to the caller where --ctx was not given.
   Result<EngineOptions> options() const;
 
+  /// The model's shapes, held against --kv: what a run is planned from before its weights are read.
+  Result<std::unique_ptr<Model>> open_shapes(const std::string& path) const;
+
   /// Whether --kv names pools of this model alone.
   Result<void> check_pools(const Model& loaded) const;
 
@@ -49,6 +52,10 @@ struct EngineFlags {
   /// which is still to be filled. Returns where they are then: "mapped" or "copied".
   Result<std::string> place_weights(Model& loaded, size_t arena_bytes) const;
 };
+
+/// The model whose shapes these are: they are gone first, address space is counted.
+Result<std::unique_ptr<Model>> load_in_place_of(std::unique_ptr<Model> shapes,
+                                                const std::string& path);
 
 /// Beside a run with these options.
 ProcessBytes process_beside(const Model& model, const EngineOptions& options,

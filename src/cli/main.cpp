@@ -1,11 +1,15 @@
 // varve: the program. See verbs.h for what it can do.
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <new>
 #include <string_view>
+#include <system_error>
 
+#include "base/memory.h"
 #include "cli/verbs.h"
 
 namespace {
@@ -56,9 +60,23 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // A last line of defence: the libraries below may throw bad_alloc.
+  // One heap for all threads: they hardly use any, and each of their own takes 64 MiB of address
+  // space, which may be limited.
+  mallopt(M_ARENA_MAX, 1);
+  // A last line of defence: what the libraries below may throw.
   try {
     return run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    const size_t left = std::min(available_memory_bytes(), address_space_left_bytes());
+    std::fprintf(stderr,
+                 "varve: memory has run out: %zu bytes are left of it or of what the limit on "
+                 "address space (`ulimit -v`) allows\n",
+                 left);
+    return 2;
+  } catch (const std::system_error& error) {  // of std::thread: each takes a stack
+    std::fprintf(stderr, "varve: cannot go on with so many threads (--threads): %s\n",
+                 error.what());
+    return 2;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "varve: %s\n", error.what());
     return 1;

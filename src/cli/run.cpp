@@ -162,27 +162,27 @@ Result<void> run(const RunFlags& flags) {
   VARVE_TRY(const SamplerOptions sampling, flags.sampler.options());
   VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
   VARVE_TRY(const std::string text, prompt_text(flags));
-  VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
-  VARVE_CHECKED(flags.engine.check_pools(*model));
-  VARVE_TRY(const Tokenizer tokenizer, load_tokenizer(path, *model));
-  VARVE_TRY(const std::vector<int32_t> prompt, encode_prompt(tokenizer, *model, text, flags.bos));
+  VARVE_TRY(std::unique_ptr<Model> shapes, flags.engine.open_shapes(path));
+  VARVE_TRY(const Tokenizer tokenizer, load_tokenizer(path, *shapes));
+  VARVE_TRY(const std::vector<int32_t> prompt, encode_prompt(tokenizer, *shapes, text, flags.bos));
   if (prompt.empty()) return usage_error("the prompt is empty");
 
   if (options.ctx_tokens == 0) {
     options.ctx_tokens =
         static_cast<int>(std::min<size_t>(prompt.size() + static_cast<size_t>(flags.n_tokens),
-                                          static_cast<size_t>(model->max_position())));
+                                          static_cast<size_t>(shapes->max_position())));
   }
   if (prompt.size() > static_cast<size_t>(options.ctx_tokens)) {
     return usage_error("the prompt has {} tokens; the context holds {} (--ctx)", prompt.size(),
                        options.ctx_tokens);
   }
   options.resume_points = 0;  // nothing is rewound
-  VARVE_TRY(Sampler sampler, Sampler::create(sampling, model->vocab_size()));
+  VARVE_TRY(Sampler sampler, Sampler::create(sampling, shapes->vocab_size()));
   VARVE_TRY(options,
-            flags.engine.fit(*model, options, &tokenizer, static_cast<int>(prompt.size())));
+            flags.engine.fit(*shapes, options, &tokenizer, static_cast<int>(prompt.size())));
   Outcome outcome;
-  outcome.process = process_beside(*model, options, &tokenizer);
+  outcome.process = process_beside(*shapes, options, &tokenizer);
+  VARVE_TRY(const std::shared_ptr<Model> model, load_in_place_of(std::move(shapes), path));
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
   VARVE_TRY(outcome.weights, flags.engine.place_weights(*model, engine->memory().arena_bytes));
   VARVE_TRY(Session session, engine->new_session());

@@ -60,17 +60,21 @@ bool fits_budget(const EngineOptions& options, const MemoryPlan& plan) {
   return options.arena_budget_bytes == 0 || plan.arena_bytes <= options.arena_budget_bytes;
 }
 
-// Address space that a run needs beside arena and stacks: what the allocator takes in one go.
-constexpr size_t kAddressSlack = size_t{16} << 20;
+// The kernel's tables of small pages, which a cgroup is charged for: 8 bytes for each of 4 KiB.
+constexpr size_t kBytesPerTableByte = 512;
 
-// Whether the machine has room for a run whose arena and model take this much.
-bool fits_machine(const EngineOptions& options, const MemoryPlan& plan) {
+// What is still to be taken of the model: its weights are counted whole, mapped or copied.
+size_t model_bytes(const MemoryPlan& plan) {
+  return plan.weight_bytes + plan.vector_bytes - plan.loaded_bytes;
+}
+
+// Whether the machine has room for a run, and this much more.
+bool fits_machine(const EngineOptions& options, const MemoryPlan& plan, const Spare& spare) {
+  const size_t tables = plan.arena_bytes / kBytesPerTableByte;
+  const size_t beside = model_bytes(plan) + tables + spare.memory_bytes;
   const size_t available = available_memory_bytes();
-  const size_t model = plan.weight_bytes - plan.copied_bytes + plan.vector_bytes;
-  const size_t stacks = static_cast<size_t>(options.n_threads) * thread_stack_bytes();
-  const size_t beside = stacks + kAddressSlack, address_space = address_space_left_bytes();
-  return model <= available && plan.arena_bytes <= available - model && beside <= address_space &&
-         plan.arena_bytes <= address_space - beside;
+  return beside <= available && plan.arena_bytes <= available - beside &&
+         address_space_bytes(options, plan) + spare.address_bytes <= address_space_left_bytes();
 }
 
 tl::unexpected<Error> refuse(const EngineOptions& options, const MemoryPlan& plan) {
@@ -90,6 +94,12 @@ tl::unexpected<Error> refuse(const EngineOptions& options, const MemoryPlan& pla
 }
 
 }  // namespace
+
+size_t address_space_bytes(const EngineOptions& options, const MemoryPlan& plan) {
+  const size_t n_stacks = static_cast<size_t>(std::max(0, options.n_threads - 1));
+  const size_t tensors = plan.vector_bytes - std::min(plan.vector_bytes, plan.loaded_bytes);
+  return plan.arena_bytes + n_stacks * thread_stack_bytes() + tensors;
+}
 
 size_t MemoryPlan::cache_bytes() const {
   return sum_of(parts, "cache");
@@ -133,15 +143,24 @@ Result<MemoryPlan> Engine::plan(const Model& model, const EngineOptions& wanted)
   }
 }
 
-Result<MemoryPlan> Engine::fit(const Model& model, const EngineOptions& wanted) {
+Result<MemoryPlan> Engine::fit(const Model& model, const EngineOptions& wanted,
+                               const Spare& spare) {
+  return fit_beside(model, wanted, spare, model.loaded_bytes());
+}
+
+Result<MemoryPlan> Engine::fit_beside(const Model& model, const EngineOptions& wanted,
+                                      const Spare& spare, size_t loaded_bytes) {
   VARVE_TRY(EngineOptions options, checked(model, wanted));
   VARVE_TRY(MemoryPlan fitting, plan(model, options));
+  fitting.loaded_bytes = loaded_bytes;
   const bool open = options.chunk_tokens == 0;
-  while (open && fitting.chunk_tokens > kLeastAutoChunk && !fits_machine(options, fitting)) {
+  const auto fits = [&] { return fits_machine(options, fitting, spare); };
+  while (open && fitting.chunk_tokens > kLeastAutoChunk && !fits()) {
     options.chunk_tokens = std::max(kLeastAutoChunk, fitting.chunk_tokens / 2);
     fitting = dry_run(model, options);
+    fitting.loaded_bytes = loaded_bytes;
   }
-  if (fits_budget(options, fitting) && fits_machine(options, fitting)) return fitting;
+  if (fits_budget(options, fitting) && fits()) return fitting;
   return refuse(options, fitting);
 }
 
@@ -174,14 +193,13 @@ MemoryPlan Engine::dry_run(const Model& model, const EngineOptions& options) {
   engine.assemble(std::shared_ptr<const Model>(std::shared_ptr<void>(), &model), options);
   ArenaBuilder dry;
   engine.lay_out(dry);
-  return {
-      .chunk_tokens = options.chunk_tokens,
-      .cache = engine.cache_->bytes(),
-      .parts = dry.parts(),
-      .arena_bytes = dry.bytes(),
-      .weight_bytes = model.weight_bytes(),
-      .copied_bytes = model.has_values() ? model.checkpoint().copied_bytes() : model.weight_bytes(),
-      .vector_bytes = model.vector_bytes()};
+  return {.chunk_tokens = options.chunk_tokens,
+          .cache = engine.cache_->bytes(),
+          .parts = dry.parts(),
+          .arena_bytes = dry.bytes(),
+          .weight_bytes = model.weight_bytes(),
+          .vector_bytes = model.vector_bytes(),
+          .loaded_bytes = model.loaded_bytes()};
 }
 
 void Engine::assemble(std::shared_ptr<const Model> model, const EngineOptions& options) {
@@ -199,7 +217,12 @@ void Engine::assemble(std::shared_ptr<const Model> model, const EngineOptions& o
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model,
                                                const EngineOptions& wanted) {
   VARVE_TRY(EngineOptions options, checked(*model, wanted));
-  VARVE_TRY(MemoryPlan memory, fit(*model, options));
+  // A loaded model has been held against the machine before; zeros in its place take no memory.
+  const bool is_loaded = model->has_values();
+  const Spare spare = is_loaded ? Spare{.memory_bytes = 0, .address_bytes = 0} : Spare{};
+  const size_t loaded_bytes =
+      is_loaded ? model->loaded_bytes() : model->weight_bytes() + model->vector_bytes();
+  VARVE_TRY(MemoryPlan memory, fit_beside(*model, options, spare, loaded_bytes));
   options.chunk_tokens = memory.chunk_tokens;
 
   std::unique_ptr<Engine> engine(new Engine);

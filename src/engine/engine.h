@@ -41,6 +41,13 @@ struct EngineOptions {
 /// budget and the machine.
 inline constexpr size_t kMaxAutoScratchBytes = size_t{200} << 20;
 
+/// What a run leaves free of what the machine has. From one look to the next the memory that it has
+/// changes by some MiB; the heap takes address space in large pieces.
+struct Spare {
+  size_t memory_bytes = size_t{4} << 20;
+  size_t address_bytes = size_t{16} << 20;
+};
+
 /// Every byte that an engine takes, by part, found by a dry run of its own layout.
 struct MemoryPlan {
   /// Of the arena: what grows with the context and with sequences; rows of logits; all else.
@@ -55,11 +62,15 @@ struct MemoryPlan {
   std::vector<ArenaPart> parts;
   size_t arena_bytes = 0;   // sum of the parts
   size_t weight_bytes = 0;  // files, mapped or copied
-  size_t copied_bytes = 0;  // of those, what takes no more memory: copied already, or stand-ins
   size_t vector_bytes = 0;  // small tensors kept beside them as f32
+  size_t loaded_bytes = 0;  // of both, what is in memory of this process already
 
   size_t total_bytes() const { return arena_bytes + weight_bytes + vector_bytes; }
 };
+
+/// Address space that a run takes beside mapped weights: arena, the threads' stacks, tensors that
+/// are still to be read.
+size_t address_space_bytes(const EngineOptions& options, const MemoryPlan& plan);
 
 class Engine;
 
@@ -128,7 +139,8 @@ class Engine {
   static Result<MemoryPlan> plan(const Model& model, const EngineOptions& options);
 
   /// plan(), held against the budget and what the machine has now. Errors as of create().
-  static Result<MemoryPlan> fit(const Model& model, const EngineOptions& options);
+  static Result<MemoryPlan> fit(const Model& model, const EngineOptions& options,
+                                const Spare& spare = {});
 
   /// The largest context up to options.ctx_tokens, in whole blocks where it is less, whose arena is
   /// within the budget; 0 if none is.
@@ -170,6 +182,8 @@ class Engine {
   void assemble(std::shared_ptr<const Model> model, const EngineOptions& options);
   void lay_out(ArenaBuilder& arena);
   static MemoryPlan dry_run(const Model& model, const EngineOptions& options);
+  static Result<MemoryPlan> fit_beside(const Model& model, const EngineOptions& options,
+                                       const Spare& spare, size_t loaded_bytes);
   Result<Session> adopt(Sequence sequence);
   int schedule();
   void postprocess();

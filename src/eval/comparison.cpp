@@ -88,7 +88,7 @@ size_t comparison_bytes(int vocab_size) {
 
 size_t room_for_engines(const MemoryPlan& plan, size_t budget_bytes) {
   const size_t available = std::min(available_memory_bytes(), address_space_left_bytes());
-  const size_t model = plan.weight_bytes - plan.copied_bytes + plan.vector_bytes;
+  const size_t model = plan.weight_bytes + plan.vector_bytes - plan.loaded_bytes;
   const size_t machine = available > model ? available - model : 0;
   return budget_bytes == 0 ? machine : std::min(machine, budget_bytes);
 }

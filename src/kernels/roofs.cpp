@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/arena.h"
+#include "base/memory.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -31,6 +32,7 @@ constexpr int kChains = 12;
 
 constexpr size_t kReadItemBytes = size_t{256} << 10;
 constexpr size_t kReadPassBytes = size_t{32} << 20;  // short, so that many are left undisturbed
+constexpr size_t kReadSpareBytes = size_t{2} << 20;  // left free beside it
 constexpr double kReadSeconds = 0.3;
 static_assert(ReadRoof::kBytes % kReadPassBytes == 0 && kReadPassBytes % kReadItemBytes == 0);
 
@@ -204,6 +206,7 @@ double measure_peak(ThreadPool& pool, Peak peak) {
 }  // namespace
 
 ReadRoof::ReadRoof(ThreadPool& pool) : pool_(pool) {
+  if (available_memory_bytes() < kBytes + kReadSpareBytes) return;
   auto memory = Arena::create(kBytes);
   if (!memory) return;
   memory_ = std::move(*memory);

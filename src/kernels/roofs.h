@@ -22,7 +22,7 @@ class ReadRoof {
   /// Memory that is read through: far beyond last-level caches.
   static constexpr size_t kBytes = size_t{256} << 20;
 
-  /// Takes kBytes of memory until it is destroyed; without them, measure() is 0.
+  /// Takes kBytes of memory until it is destroyed; where they are not free, measure() is 0.
   explicit ReadRoof(ThreadPool& pool);
   /// Bytes a second of all threads, over about so many seconds.
   double measure(double seconds);

@@ -142,6 +142,10 @@ class Model {
   virtual const Checkpoint& checkpoint() const = 0;
   /// Bytes of the small tensors that are kept beside them as f32.
   virtual size_t vector_bytes() const = 0;
+  /// Of weights and small tensors, what is in memory of this process: none of a model for plans.
+  size_t loaded_bytes() const {
+    return has_values() ? checkpoint().copied_bytes() + vector_bytes() : 0;
+  }
   /// Reads the files into memory of this process, on large pages where the system has them: faster
   /// to read than mapped pages, but neither shared nor given back. While no runner runs; `progress`
   /// is told of bytes as they are read. After an error the model is of no use.

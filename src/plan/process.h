@@ -15,8 +15,9 @@ struct ProcessBytes {
   Known tables_known = Known::exact;
   size_t heap = 0;         // all else, the threads' stacks too
   size_t page_tables = 0;  // of weights, which lie on small pages
+  size_t read_roof = 0;    // what `bench` reads through to know the bandwidth
 
-  size_t total() const { return program + tables + heap + page_tables; }
+  size_t total() const { return program + tables + heap + page_tables + read_roof; }
 };
 
 /// Of a run with so many threads that samples. Without a tokenizer its tables are taken to be as

@@ -13,8 +13,7 @@ namespace {
 
 // Of weights that were copied, what the process holds counts too.
 size_t planned_private_bytes(const MemoryPlan& memory, const ProcessBytes& process) {
-  return memory.arena_bytes + memory.copied_bytes + memory.vector_bytes + process.tables +
-         process.heap;
+  return memory.arena_bytes + memory.loaded_bytes + process.tables + process.heap;
 }
 
 std::vector<int32_t> random_ids(int n, int vocab_size) {

@@ -4,15 +4,22 @@
 #include <bit>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/memory.h"
 #include "plan/ways.h"
 
 namespace varve {
 namespace {
 
+// Of what is free: see kWallMargin.
+constexpr size_t kLeastShareKept = 8;
+
 std::string text(size_t bytes) {
   return human_bytes(static_cast<double>(bytes));
 }
+
+// By which the address space of one process differs from that of the next.
+constexpr size_t kAddressesLater = size_t{1} << 20;
 
 // What a run is held against.
 struct Limits {
@@ -21,11 +28,25 @@ struct Limits {
   const Wall& wall;
 
   Result<MemoryPlan> fit(const EngineOptions& options) const {
-    const auto bounded = options_within(model, options, process, wall.memory_bytes);
-    if (!bounded) return usage_error("no room beside the weights");
-    return Engine::fit(model, *bounded);
+    return fit(options, wall.memory_bytes, {});
   }
-  bool accept(const EngineOptions& options) const { return fit(options).has_value(); }
+  // Whether a run with `options` would also fit a moment later, when less may be free.
+  bool accept(const EngineOptions& options) const {
+    Spare spare;
+    const size_t less = wall.is_named ? 0 : std::min(wall.memory_bytes, spare.memory_bytes);
+    spare.memory_bytes *= 2;
+    spare.address_bytes += kAddressesLater;
+    return fit(options, wall.memory_bytes - less, spare).has_value();
+  }
+
+ private:
+  Result<MemoryPlan> fit(const EngineOptions& options, size_t memory_bytes, Spare spare) const {
+    spare.memory_bytes += process.read_roof;
+    spare.address_bytes += process.read_roof;
+    const auto bounded = options_within(model, options, process, memory_bytes);
+    if (!bounded) return usage_error("no room beside the weights");
+    return Engine::fit(model, *bounded, spare);
+  }
 };
 
 // What fits in place of options that do not, one change each: flags of the command line.
@@ -50,6 +71,13 @@ std::vector<std::string> nearest_that_fit(const Limits& limits, const EngineOpti
     ways.push_back(fmt::format("--chunk {}", chunk));
     break;
   }
+  EngineOptions fewer = options;  // whose stacks take address space, and whose scratch memory
+  for (int threads = options.n_threads / 2; threads > 0; threads /= 2) {
+    fewer.n_threads = threads;
+    if (!limits.accept(fewer)) continue;
+    ways.push_back(fmt::format("--threads {}", threads));
+    break;
+  }
   return ways;
 }
 
@@ -69,6 +97,26 @@ std::string needs(const MemoryPlan& plan, const ProcessBytes& process) {
                      largest->second);
 }
 
+// "--memory allows 1000000 (976.56 KiB)"
+std::string limit_that_binds(const Limits& limits, const EngineOptions& options,
+                             const MemoryPlan& plan) {
+  const auto both = [](size_t bytes) { return fmt::format("{} ({})", bytes, text(bytes)); };
+  const Wall& wall = limits.wall;
+  if (plan.total_bytes() + limits.process.total() > wall.memory_bytes) {
+    if (wall.is_named) return fmt::format("--memory allows {}", both(wall.memory_bytes));
+    return fmt::format("there are free {}, and {} more that are kept back", both(wall.memory_bytes),
+                       text(wall.margin_bytes));
+  }
+  const size_t space =
+      address_space_bytes(options, plan) + Spare().address_bytes + limits.process.read_roof;
+  const size_t space_left = address_space_left_bytes();
+  if (space > space_left) {
+    return fmt::format("of address space it takes {}, and `ulimit -v` leaves {}", text(space),
+                       both(space_left));
+  }
+  return fmt::format("the machine has {} left", both(available_memory_bytes()));
+}
+
 tl::unexpected<Error> refuse(const Limits& limits, const EngineOptions& options,
                              const MemoryPlan& plan, int least_ctx_tokens) {
   const auto ways = nearest_that_fit(limits, options, plan.chunk_tokens, least_ctx_tokens);
@@ -82,15 +130,8 @@ tl::unexpected<Error> refuse(const Limits& limits, const EngineOptions& options,
         options.ctx_tokens, plan.arena_bytes, text(plan.cache_bytes()),
         text(plan.arena_bytes - plan.cache_bytes()), budget, text(budget), nearest);
   }
-  const size_t wall = limits.wall.memory_bytes;
-  const size_t left = std::min(available_memory_bytes(), address_space_left_bytes());
-  const std::string allowed =
-      plan.total_bytes() + limits.process.total() > wall
-          ? fmt::format("{} {} ({})", limits.wall.is_named ? "--memory allows" : "there are free",
-                        wall, text(wall))
-          : fmt::format("the machine has {} ({}) left", left, text(left));
   return usage_error("--ctx {} needs {}; {}; {}", options.ctx_tokens, needs(plan, limits.process),
-                     allowed, nearest);
+                     limit_that_binds(limits, options, plan), nearest);
 }
 
 }  // namespace
@@ -100,8 +141,9 @@ Result<Wall> Wall::parse(const std::string& memory) {
     VARVE_TRY(const size_t bytes, parse_bytes("--memory", memory));
     return Wall{bytes, true};
   }
-  const size_t left = available_memory_bytes();
-  return Wall{left > kWallMargin ? left - kWallMargin : 0, false};
+  const size_t free = available_memory_bytes();
+  const size_t margin = std::min(kWallMargin, free / kLeastShareKept);
+  return Wall{free - margin, false, margin};
 }
 
 std::optional<EngineOptions> options_within(const Model& model, EngineOptions options,
@@ -116,11 +158,13 @@ std::optional<EngineOptions> options_within(const Model& model, EngineOptions op
 Result<EngineOptions> fit_within(const Model& model, const EngineOptions& options,
                                  const ProcessBytes& process, const Wall& wall,
                                  int least_ctx_tokens) {
-  const auto bounded = options_within(model, options, process, wall.memory_bytes);
-  VARVE_TRY(const MemoryPlan asked, Engine::plan(model, bounded.value_or(options)));
+  EngineOptions wanted = options;
+  if (wanted.n_threads == 0) wanted.n_threads = usable_cores();
+  const auto bounded = options_within(model, wanted, process, wall.memory_bytes);
+  VARVE_TRY(const MemoryPlan asked, Engine::plan(model, bounded.value_or(wanted)));
   const Limits limits{model, process, wall};
-  const auto fitting = limits.fit(options);
-  if (!fitting) return refuse(limits, options, asked, least_ctx_tokens);
+  const auto fitting = limits.fit(wanted);
+  if (!fitting) return refuse(limits, wanted, asked, least_ctx_tokens);
   EngineOptions out = *bounded;
   out.chunk_tokens = fitting->chunk_tokens;
   return out;

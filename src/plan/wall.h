@@ -10,12 +10,13 @@
 namespace varve {
 
 /// Kept back of what is free where nobody names the memory: for what others take meanwhile, and for
-/// the kernel's own tables.
+/// the kernel's own tables. The smaller of this and an eighth of what is free.
 inline constexpr size_t kWallMargin = size_t{64} << 20;
 
 struct Wall {
   size_t memory_bytes = 0;
-  bool is_named = false;  // by --memory; otherwise it is what is free, less kWallMargin
+  bool is_named = false;    // by --memory; otherwise it is what is free, less margin_bytes
+  size_t margin_bytes = 0;  // kept back
 
   /// "--memory 8G" or "auto". Errors (usage): see parse_bytes.
   static Result<Wall> parse(const std::string& memory);

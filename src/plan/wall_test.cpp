@@ -59,6 +59,7 @@ TEST(Wall, NoContextBelowTheLeastIsSuggested) {
   const auto model = shape_of("micro");
   EngineOptions options = native_at(1 << 14);
   options.chunk_tokens = 1;
+  options.n_threads = 1;
   const ProcessBytes process = beside(*model);
   const Wall wall{footprint(*model, options, process, SIZE_MAX)->total_bytes() - 1, true};
   const auto any = fit_within(*model, options, process, wall, 1);
@@ -95,6 +96,7 @@ TEST(Wall, TheKvBudgetIsNamedWhereItIsTheOneThatBinds) {
 EngineOptions with_flag(EngineOptions options, const std::string& name, const std::string& value) {
   if (name == "ctx") options.ctx_tokens = std::stoi(value);
   if (name == "chunk") options.chunk_tokens = std::stoi(value);
+  if (name == "threads") options.n_threads = std::stoi(value);
   if (name != "kv") return options;
   const std::regex item("(\\w+)=(\\w+)");
   for (std::sregex_iterator at(value.begin(), value.end(), item), end; at != end; ++at) {
@@ -111,7 +113,7 @@ EngineOptions with_flag(EngineOptions options, const std::string& name, const st
 
 TEST(Wall, EveryWayThatARefusalSuggestsFits) {
   Rng rng(7);
-  const std::regex flag("--(ctx|chunk|kv) ([\\w=,]+)");
+  const std::regex flag("--(ctx|chunk|kv|threads) ([\\w=,]+)");
   int n_refused = 0, n_ways = 0;
   for (const char* const name :
        {"micro", "flash-6l", "qwen3-8b", "llama-3.1-8b", "deepseek-v3.2"}) {
