@@ -295,6 +295,46 @@ class BadInput(unittest.TestCase):
         self.refused(USAGE, *flags, "--kv-memory", "16M", "--chunk", 2048, words=(
             "--ctx ", " or --chunk "))
 
+    def test_memory_that_is_none(self):
+        for text in ("8Q", "0", "-1", "nan", "inf", "", "G", "8 G", "1e30"):
+            for verb in (("run", TINY, "-p", "And"), ("chat", TINY), ("bench", TINY),
+                         ("plan", TINY), ("eval", "ppl", TINY, "-f", SOURCE / "README.md")):
+                with self.subTest(verb=verb[0], text=text):
+                    self.refused(USAGE, *verb, "--memory", text,
+                                 words=(f"--memory {text}: expected bytes, e.g. 8G",))
+
+    def test_memory_below_the_process_itself(self):
+        words = ("bytes (", " of weights, ", " of cache, ", " of scratch and logits, ",
+                 " of process), most of it ", "nothing smaller fits either")
+        for text, bytes in (("1", 1), ("100K", 102400), ("1.5M", 1572864)):
+            for verb in (("run", TINY, "-p", "And"), ("chat", TINY), ("bench", TINY),
+                         ("plan", TINY, "--measure")):
+                with self.subTest(verb=verb[0], text=text):
+                    self.refused(USAGE, *verb, "--memory", text,
+                                 words=(*words, f"--memory allows {bytes} ("))
+        self.refused(USAGE, "eval", "ppl", TINY, "-f", SOURCE / "README.md", "--memory", "100K",
+                     words=("--memory allows 102400 (",))
+
+    def test_contexts_beyond_the_model(self):
+        least = ("the model was made for at most 2048 tokens",)
+        for arguments in (("plan", MISTRAL, "--ctx", 2049), ("bench", MISTRAL, "--ctx", 2049),
+                          ("plan", MISTRAL, "--measure", "--ctx", 2049)):
+            with self.subTest(arguments=arguments):
+                self.refused(USAGE, *arguments, words=("--ctx 2049", *least))
+        self.refused(USAGE, "bench", MISTRAL, "--depth", 2049, words=("--depth 2049", *least))
+        self.refused(USAGE, "chat", TINY, "--ctx", 2_000_000, words=("--ctx 2000000", "at most"))
+
+    def test_pools_that_contradict(self):
+        for kv, words in (
+                ("k=q8_0,k=q4_0", ("k cannot be both q8_0 and q4_0",)),
+                ("k=f16,v=f16,v=bf16", ("v cannot be both f16 and bf16",)),
+                ("all=f32,k=f16,all=bf16", ("all cannot be both f32 and bf16",)),
+                ("k=f16,all=bf16", ("all=bf16 would undo what stands before it",)),
+                ("k=q8_0,latent=q8_0", ("a pool that the model has", "k, v"))):
+            for verb in (("plan",), ("bench",), ("inspect",)):
+                with self.subTest(verb=verb, kv=kv):
+                    self.refused(USAGE, *verb, MISTRAL, "--kv", kv, words=(f"--kv {kv}: ", *words))
+
     # ---- arguments
 
     def test_flags(self):

@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <span>
 
@@ -52,8 +53,9 @@ bool has_whole_files(const Model& model) {
   return true;
 }
 
-// Applies "pool=format,pool=format".
+// Applies "pool=format,pool=format": `all` first where it is there, each pool once.
 Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
+  std::map<std::string, RowFormat> named;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find(',', begin), text.size());
     const std::string item = text.substr(begin, end - begin);
@@ -66,7 +68,16 @@ Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
                          format_names([](RowFormat) { return true; }));
     }
     const std::string pool = item.substr(0, equals);
+    const auto [before, is_new] = named.emplace(pool, *format);
+    if (before->second != *format) {
+      return usage_error("--kv {}: {} cannot be both {} and {}", text, pool,
+                         row_format_name(before->second), row_format_name(*format));
+    }
     if (pool == "all") {
+      if (is_new && named.size() > 1) {
+        return usage_error("--kv {}: {} would undo what stands before it; expected it first", text,
+                           item);
+      }
       for (const PoolInfo& info : pools()) {
         if (info.pool == Pool::index && is_quantized(*format)) continue;
         formats.*(info.format) = PoolFormats::all(*format).of(info.pool);
@@ -299,6 +310,7 @@ Result<EngineOptions> EngineFlags::options() const {
   if (weights != "auto" && weights != "mapped" && weights != "copied") {
     return usage_error("--weights {}: expected 'auto', 'mapped' or 'copied'", weights);
   }
+  VARVE_CHECKED(Wall::parse(memory));
   if (ctx < 0) return usage_error("--ctx {}: expected at least 1 token", ctx);
   if (threads < 0) return usage_error("--threads {}: expected at least 1", threads);
   options.ctx_tokens = ctx;
