@@ -82,10 +82,11 @@ Result<Trial> measured(const PlanFlags& flags, const std::string& path,
                        const EngineOptions& options) {
   VARVE_TRY(const std::shared_ptr<const Model> model, load_model(path));
   const std::optional<Tokenizer> tokenizer = tokenizer_of(path, *model);
-  const ProcessBytes process =
+  ProcessBytes process =
       process_bytes(*model, tokenizer ? &*tokenizer : nullptr, options.n_threads);
   VARVE_TRY(const Wall wall, Wall::parse(flags.engine.memory));
   VARVE_TRY(const EngineOptions fitting, fit_within(*model, options, process, wall, 1));
+  if (process.tokenizer_known != Known::exact) process.tokenizer = 0;  // there is none
   return try_out(model, fitting, process);
 }
 

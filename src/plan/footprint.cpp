@@ -44,7 +44,8 @@ Result<Footprint> footprint(const Model& model, const EngineOptions& options,
       memory.scratch_bytes() - memory.thread_bytes());
   add("scratch of threads", memory.thread_bytes());
   add("logits", memory.logits_bytes());
-  add("tokenizer, sampler, tensor names", process.tables, process.tables_known);
+  add("tokenizer, sampler, tensor names", process.tables + process.tokenizer,
+      process.tokenizer_known);
   add("program: code and libraries", process.program, Known::assumed);
   add("heap, stacks", process.heap, Known::assumed);
   add("page tables of the weights", process.page_tables, Known::assumed);

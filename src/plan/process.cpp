@@ -30,10 +30,10 @@ ProcessBytes process_bytes(const Model& model, const Tokenizer* tokenizer, int n
   ProcessBytes bytes = process_bytes_without_text(model, n_threads);
   bytes.tables += Sampler::table_bytes(model.vocab_size());
   if (tokenizer != nullptr) {
-    bytes.tables += tokenizer->table_bytes();
+    bytes.tokenizer = tokenizer->table_bytes();
   } else {
-    bytes.tables += static_cast<size_t>(model.vocab_size()) * kTableBytesPerPiece;
-    bytes.tables_known = Known::assumed;
+    bytes.tokenizer = static_cast<size_t>(model.vocab_size()) * kTableBytesPerPiece;
+    bytes.tokenizer_known = Known::assumed;
   }
   return bytes;
 }

@@ -11,13 +11,14 @@ namespace varve {
 
 struct ProcessBytes {
   size_t program = 0;  // code and libraries: pages of files, shared
-  size_t tables = 0;   // tokenizer, sampler, names and places of tensors, metadata
-  Known tables_known = Known::exact;
+  size_t tables = 0;   // of the sampler; names and places of tensors, metadata
+  size_t tokenizer = 0;
+  Known tokenizer_known = Known::exact;
   size_t heap = 0;         // all else, the threads' stacks too
   size_t page_tables = 0;  // of weights, which lie on small pages
   size_t read_roof = 0;    // what `bench` reads through to know the bandwidth
 
-  size_t total() const { return program + tables + heap + page_tables + read_roof; }
+  size_t total() const { return program + tables + tokenizer + heap + page_tables + read_roof; }
 };
 
 /// Of a run with so many threads that samples. Without a tokenizer its tables are taken to be as

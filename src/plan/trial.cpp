@@ -13,7 +13,8 @@ namespace {
 
 // Of weights that were copied, what the process holds counts too.
 size_t planned_private_bytes(const MemoryPlan& memory, const ProcessBytes& process) {
-  return memory.arena_bytes + memory.loaded_bytes + process.tables + process.heap;
+  return memory.arena_bytes + memory.loaded_bytes + process.tables + process.tokenizer +
+         process.heap;
 }
 
 std::vector<int32_t> random_ids(int n, int vocab_size) {
