@@ -24,15 +24,15 @@ std::vector<int32_t> random_ids(int n, int vocab_size) {
   return ids;
 }
 
-// So many that each thread has had work of every kind, also where a model is small.
-constexpr int kChunks = 4;
+// Of the first sequence, so many that each thread has had work of every kind, also where a model is
+// small.
+constexpr int kFirstChunks = 4;
 
-// To the end of the context: seeded rows, then some chunks, then single tokens with a resume point
-// after each.
-Result<void> fill(Session& session, const EngineOptions& options, int chunk_tokens,
-                  int vocab_size) {
+// To the end of the context: seeded rows, then n_read tokens in chunks, then single tokens with a
+// resume point after each.
+Result<void> fill(Session& session, const EngineOptions& options, int n_read, int vocab_size) {
   const int n_single = std::min(options.resume_points, options.ctx_tokens - 1);
-  const int n_read = std::min(kChunks * chunk_tokens, options.ctx_tokens - n_single);
+  n_read = std::min(n_read, options.ctx_tokens - n_single);
   const int n_seeded = options.ctx_tokens - n_single - n_read;
   if (n_seeded > 0) VARVE_CHECKED(session.fill_seeded(n_seeded, 1));
   VARVE_CHECKED(session.append(random_ids(n_read, vocab_size)));
@@ -54,7 +54,9 @@ Result<Trial> try_out(const std::shared_ptr<const Model>& model, EngineOptions o
   std::vector<Session> sessions;
   for (int i = 0; i < options.n_sessions; ++i) {
     VARVE_TRY(Session session, engine->new_session());
-    VARVE_CHECKED(fill(session, options, engine->memory().chunk_tokens, model->vocab_size()));
+    const int n_chunks = i == 0 ? kFirstChunks : 1;
+    VARVE_CHECKED(
+        fill(session, options, n_chunks * engine->memory().chunk_tokens, model->vocab_size()));
     sampler.sample(session.logits());
     sessions.push_back(std::move(session));
   }
