@@ -1,22 +1,19 @@
 // varve bench: how fast a model runs here, beside what the machine could do at most.
 #include <algorithm>
-#include <chrono>
 #include <limits>
 #include <memory>
 
 #include "base/cpu.h"
-#include "base/rng.h"
 #include "cli/bench_report.h"
 #include "cli/engine_flags.h"
 #include "cli/model_path.h"
 #include "cli/output_file.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
+#include "engine/speed.h"
 
 namespace varve::cli {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct BenchFlags {
   EngineFlags engine;
@@ -31,47 +28,20 @@ struct BenchFlags {
   std::string plot;  // empty: none
 };
 
-std::vector<int32_t> random_ids(int n, int vocab, uint64_t seed) {
-  Rng rng(seed);
-  std::vector<int32_t> ids(static_cast<size_t>(n));
-  for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(static_cast<uint64_t>(vocab)));
-  return ids;
-}
-
 // Of reading, beside a repetition.
 constexpr double kReadSeconds = 0.03;
 
-// Runs `body` (which reads n tokens) once to warm up and then once a repetition. The session stands
-// at the depth before and after each of them; going back to it is outside the clock.
+// Times `body` once to warm up and then once a repetition.
 template <class Body>
-Result<Measurement> measure(Engine& engine, Session& session, const BenchFlags& flags,
-                            ReadRoof& read, std::string what, int asked_depth, int n, Body body) {
-  const int depth = session.n_tokens();
-  const int chunk_tokens = engine.memory().chunk_tokens;
-  Measurement out{std::move(what), asked_depth, depth, n, chunk_tokens, {}, {}};
+Result<void> measure(const BenchFlags& flags, ReadRoof& read, Measurement& out, Body body) {
   for (int rep = -1; rep < flags.repetitions; ++rep) {
-    const PartTimes before = engine.times();
     const double read_before = read.measure(kReadSeconds);
-    const auto begin = Clock::now();
-    VARVE_CHECKED(body(rep));
-    const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-    if (rep >= 0) {
-      out.repetitions.push_back({n / seconds, (read_before + read.measure(kReadSeconds)) / 2});
-      for (int p = 0; p < kNumParts; ++p) {
-        out.times.seconds[p] += engine.times().seconds[p] - before.seconds[p];
-      }
-    }
-    VARVE_CHECKED(session.rewind(depth));
+    VARVE_TRY(const Timing timing, body(rep));
+    if (rep < 0) continue;
+    out.repetitions.push_back(
+        {out.n_tokens / timing.seconds, (read_before + read.measure(kReadSeconds)) / 2});
+    for (int p = 0; p < kNumParts; ++p) out.times.seconds[p] += timing.parts.seconds[p];
   }
-  return out;
-}
-
-// Brings an empty session to the depth, to which it can be rewound from then on at no cost.
-Result<void> reach_depth(Session& session, const Model& model, const BenchFlags& flags, int depth) {
-  if (depth == 0) return {};
-  VARVE_CHECKED(flags.fill == "seeded" ? session.fill_seeded(depth, 1)
-                                       : session.append(random_ids(depth, model.vocab_size(), 1)));
-  session.save_resume_point();
   return {};
 }
 
@@ -111,29 +81,32 @@ Result<std::vector<Measurement>> bench_at(const std::shared_ptr<const Model>& mo
                                           const Place& place, const BenchFlags& flags,
                                           ReadRoof& read) {
   std::vector<Measurement> out;
-  const int asked_depth = place.asked_depth;
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, place.options));
   VARVE_TRY(Session session, engine->new_session());
-  VARVE_CHECKED(reach_depth(session, *model, flags, place.depth));
   const int vocab = model->vocab_size();
+  VARVE_CHECKED(reach_depth(session, vocab, place.depth,
+                            flags.fill == "seeded" ? Fill::seeded : Fill::prefill));
+  const auto row = [&](std::string what, int n_tokens) {
+    return Measurement{std::move(what),
+                       place.asked_depth,
+                       place.depth,
+                       n_tokens,
+                       engine->memory().chunk_tokens,
+                       {},
+                       {}};
+  };
   if (flags.prefill > 0) {
-    VARVE_TRY(
-        Measurement prefill,
-        measure(*engine, session, flags, read, "prefill", asked_depth, flags.prefill, [&](int rep) {
-          return session.append(random_ids(flags.prefill, vocab, static_cast<uint64_t>(rep + 2)));
-        }));
-    out.push_back(std::move(prefill));
+    out.push_back(row("prefill", flags.prefill));
+    VARVE_CHECKED(measure(flags, read, out.back(), [&](int rep) {
+      return time_prefill(*engine, {&session, 1},
+                          random_ids(flags.prefill, vocab, static_cast<uint64_t>(rep + 2)));
+    }));
   }
   if (flags.decode > 0) {
+    out.push_back(row("decode", flags.decode));
     const auto ids = random_ids(flags.decode, vocab, 3);
-    VARVE_TRY(Measurement decode, measure(*engine, session, flags, read, "decode", asked_depth,
-                                          flags.decode, [&](int) -> Result<void> {
-                                            for (const int32_t id : ids) {
-                                              VARVE_CHECKED(session.append({&id, 1}));
-                                            }
-                                            return {};
-                                          }));
-    out.push_back(std::move(decode));
+    VARVE_CHECKED(measure(flags, read, out.back(),
+                          [&](int) { return time_decode(*engine, {&session, 1}, ids); }));
   }
   return out;
 }

@@ -8,67 +8,27 @@
 #include "base/cpu.h"
 #include "cli/engine_flags.h"
 #include "plan/prediction.h"
-#include "plan/roofline.h"
+#include "plan/time_profile.h"
 
 namespace varve::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Engine parts whose time is spent on some of the costs: what can be held against each other.
-struct ProfileGroup {
-  std::string_view name;
-  std::vector<Part> spent_on;
-  std::vector<std::string_view> costs;  // empty: no roof
-};
-
-const std::vector<ProfileGroup>& profile_groups() {
-  static const std::vector<ProfileGroup> groups = {
-      {"weights",
-       {Part::linears, Part::experts, Part::mlp, Part::head, Part::hyper_connections, Part::embed},
-       {"weights"}},
-      {"attention",
-       {Part::attention},
-       {"window rows", "CSA entries", "HCA entries", "latent rows", "keys", "values"}},
-      {"indexer", {Part::index}, {"index keys"}},
-      {"compressor", {Part::compress}, {}}};
-  return groups;
-}
-
 // One measurement, worked out: seconds are those of one token.
 struct Analysis {
-  struct Group {
-    const ProfileGroup* about;
-    std::vector<PartRoof> roofs;
-    PartRoof total;  // of the roofs
-    double seconds = 0;
-  };
   std::vector<PartRoof> roofs;
-  std::vector<Group> groups;
+  std::vector<GroupTime> groups;
   double share_of_roof = 0;  // one part after the other; of the repetitions, the median
 };
 
-double seconds_per_token(const Measurement& m, Part part) {
-  return m.times.seconds[static_cast<int>(part)] / m.n_tokens /
-         static_cast<double>(m.repetitions.size());
-}
-
-// Of a token of the measurement, on average.
-std::vector<PartCost> mean_decode_costs(const Model& model, const PoolFormats& formats,
-                                        const Measurement& m) {
-  std::vector<PartCost> mean = model.decode_costs(formats, m.depth);
-  for (int i = 1; i < m.n_tokens; ++i) {
-    const std::vector<PartCost> more = model.decode_costs(formats, m.depth + i);
-    for (size_t part = 0; part < mean.size(); ++part) {
-      mean[part].bytes += more[part].bytes;
-      mean[part].macs += more[part].macs;
-    }
+// Seconds by part.
+PartTimes mean_token(const Measurement& m) {
+  PartTimes token = m.times;
+  for (double& seconds : token.seconds) {
+    seconds /= m.n_tokens * static_cast<double>(m.repetitions.size());
   }
-  for (PartCost& cost : mean) {
-    cost.bytes /= m.n_tokens;
-    cost.macs /= m.n_tokens;
-  }
-  return mean;
+  return token;
 }
 
 double roof_seconds(const Analysis& analysis, const BenchReport& report, double read_bytes_per_s) {
@@ -84,34 +44,20 @@ double roof_seconds(const Analysis& analysis, const BenchReport& report, double 
 Analysis analyse(const BenchReport& report, const Measurement& m) {
   Analysis out;
   const PoolFormats& formats = report.options.formats;
-  const auto costs = m.what == "decode" ? mean_decode_costs(*report.model, formats, m)
-                                        : report.model->prefill_costs(formats, m.depth, m.n_tokens,
-                                                                      m.chunk_tokens);
+  const auto costs =
+      m.what == "decode"
+          ? mean_decode_costs(*report.model, formats, m.depth, m.n_tokens)
+          : report.model->prefill_costs(formats, m.depth, m.n_tokens, m.chunk_tokens);
   Roofs roofs = report.roofs;
   roofs.read_bytes_per_s = m.read_bytes_per_s().median;
-  for (const PartCost& cost : costs) {
-    if (cost.bytes > 0) out.roofs.push_back(part_roof(cost, report.options, roofs));
-  }
+  out.roofs = roofline(costs, report.options, roofs).parts;
   std::vector<double> shares;
   shares.reserve(m.repetitions.size());
   for (const Repetition& rep : m.repetitions) {
     shares.push_back(rep.tokens_per_s * roof_seconds(out, report, rep.read_bytes_per_s));
   }
   out.share_of_roof = spread(std::move(shares)).median;
-  for (const ProfileGroup& about : profile_groups()) {
-    Analysis::Group group{.about = &about, .roofs = {}, .total = {}};
-    for (const Part part : about.spent_on) group.seconds += seconds_per_token(m, part);
-    for (const PartRoof& roof : out.roofs) {
-      if (std::find(about.costs.begin(), about.costs.end(), roof.cost.part) == about.costs.end()) {
-        continue;
-      }
-      group.roofs.push_back(roof);
-      group.total.cost.bytes += roof.cost.bytes;
-      group.total.cost.macs += roof.cost.macs;
-      group.total.seconds += roof.seconds;
-    }
-    if (group.seconds > 0) out.groups.push_back(std::move(group));
-  }
+  out.groups = group_times(mean_token(m), out.roofs);
   return out;
 }
 
@@ -133,18 +79,21 @@ void print_profile_line(int indent, std::string_view name, const PartRoof* roof,
 void print_profile(const Measurement& m, const Analysis& analysis) {
   fmt::print("  {:<19} {:>11} {:>8} {:>9} {:>9}  {}\n", "per token", "bytes", "M MAC", "roof ms",
              "ms", "bound by");
-  for (const Analysis::Group& group : analysis.groups) {
-    const bool one = group.roofs.size() == 1;
-    print_profile_line(2, group.about->name, group.roofs.empty() ? nullptr : &group.total,
-                       &group.seconds, one ? group.roofs.front().bound : "");
+  const PartTimes token = mean_token(m);
+  for (const GroupTime& group : analysis.groups) {
+    const std::vector<PartRoof>& roofs = group.roofs.parts;
+    const bool one = roofs.size() == 1;
+    const PartRoof total = group.total();
+    print_profile_line(2, group.about->name, roofs.empty() ? nullptr : &total, &group.seconds,
+                       one ? total.bound : "");
     if (!one) {
-      for (const PartRoof& roof : group.roofs) {
+      for (const PartRoof& roof : roofs) {
         print_profile_line(4, roof.cost.part, &roof, nullptr, roof.bound);
       }
     }
     if (group.about->spent_on.size() == 1) continue;
     for (const Part part : group.about->spent_on) {
-      const double seconds = seconds_per_token(m, part);
+      const double seconds = token.seconds[static_cast<int>(part)];
       if (seconds == 0) continue;
       print_profile_line(4, part_name(part), nullptr, &seconds, "");
     }
@@ -154,9 +103,9 @@ void print_profile(const Measurement& m, const Analysis& analysis) {
 // "  time: weights 81 %, attention 12 %, indexer 5 %, compressor 2 %"
 void print_shares(const Analysis& analysis) {
   double total = 0;
-  for (const Analysis::Group& group : analysis.groups) total += group.seconds;
+  for (const GroupTime& group : analysis.groups) total += group.seconds;
   std::string_view before = "  time: ";
-  for (const Analysis::Group& group : analysis.groups) {
+  for (const GroupTime& group : analysis.groups) {
     fmt::print("{}{} {:.0f} %", before, group.about->name, 100 * group.seconds / total);
     before = ", ";
   }
@@ -207,12 +156,12 @@ Json json_of(const BenchReport& report, const Measurement& m) {
                      {"roof_ms_per_token", part.seconds * 1e3},
                      {"bound_by", part.bound}});
   }
-  for (const Analysis::Group& group : analysis.groups) {
+  for (const GroupTime& group : analysis.groups) {
     Json spent_on = Json::array();
     for (const Part part : group.about->spent_on) spent_on.push_back(part_name(part));
     profile.push_back({{"name", group.about->name},
                        {"ms_per_token", group.seconds * 1e3},
-                       {"roof_ms_per_token", group.total.seconds * 1e3},
+                       {"roof_ms_per_token", group.roofs.seconds * 1e3},
                        {"spent_on", spent_on},
                        {"parts", group.about->costs}});
   }
