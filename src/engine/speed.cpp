@@ -1,5 +1,6 @@
 #include "engine/speed.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/rng.h"
@@ -61,6 +62,12 @@ Result<Timing> time_prefill(Engine& engine, std::span<Session> sessions,
 Result<Timing> time_decode(Engine& engine, std::span<Session> sessions,
                            std::span<const int32_t> ids) {
   return time_reading(engine, sessions, ids, 1);
+}
+
+double lower_quartile(std::vector<double> values) {
+  const auto at = values.begin() + std::ssize(values) / 4;
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
 }
 
 }  // namespace varve

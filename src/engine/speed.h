@@ -32,4 +32,8 @@ Result<Timing> time_prefill(Engine& engine, std::span<Session> sessions,
 Result<Timing> time_decode(Engine& engine, std::span<Session> sessions,
                            std::span<const int32_t> ids);
 
+/// Of times of the same work, the one that is near the best: what else the machine does meanwhile
+/// is no part of it. `values` must not be empty.
+double lower_quartile(std::vector<double> values);
+
 }  // namespace varve

@@ -7,6 +7,7 @@
 
 #include "attention/indexer.h"
 #include "base/rng.h"
+#include "engine/speed.h"
 #include "plan/comparison.h"
 #include "plan/matrix_times.h"
 
@@ -63,13 +64,6 @@ void add_macs(const std::vector<PartCost>& costs, int n_tokens, RowTimes& to) {
     if (cost.part == "weights") continue;
     (is_index(cost) ? to.index_macs : to.attention_macs) += cost.macs * n_tokens;
   }
-}
-
-// Near the best: what else the machine does meanwhile is no part of a prediction.
-double lower_quartile(std::vector<double> values) {
-  const auto at = values.begin() + std::ssize(values) / 4;
-  std::nth_element(values.begin(), at, values.end());
-  return *at;
 }
 
 // Seconds of all layers' indexers for the newest n_tokens of a sequence, without the matrices
