@@ -190,8 +190,11 @@ void add_bench(CLI::App& app, Action& action) {
                    "How depth is reached: 'seeded' random rows, or an honest\n'prefill'")
       ->capture_default_str();
   verb->add_flag("--json", flags->json, "Print one JSON object");
-  verb->add_flag("--profile", flags->profile,
-                 "Print where the time went beside the roof of each part");
+  CLI::Option* const profile = verb->get_option("--profile");
+  profile->expected(0, 1)->type_name("[FILE]")->description(
+      "Print where the time went beside the roof of each part; with a FILE\n"
+      "that `varve tune` wrote also take its settings, where flags say\n"
+      "nothing else");
   verb->add_flag("--predict", flags->predict,
                  "Print beside each speed what 'plan' predicts from a calibration that\n"
                  "is made first");
@@ -199,7 +202,10 @@ void add_bench(CLI::App& app, Action& action) {
   verb->footer(
       "Example: from an empty cache to a million tokens, with a plot\n"
       "  varve bench MODEL --depth 0,32768,131072,1048576 --profile --plot out.svg");
-  verb->callback([flags, &action] { action = [flags] { return bench(*flags); }; });
+  verb->callback([flags, profile, &action] {
+    flags->profile = profile->count() > 0;
+    action = [flags] { return bench(*flags); };
+  });
 }
 
 }  // namespace varve::cli

@@ -7,8 +7,10 @@
 #include <map>
 #include <numeric>
 #include <span>
+#include <utility>
 
 #include "base/cpu.h"
+#include "cli/profile_file.h"
 #include "cli/progress.h"
 #include "plan/machine.h"
 
@@ -236,6 +238,19 @@ void EngineFlags::add_to(CLI::App& verb) {
   verb.add_option("MODEL", model,
                   "Model directory (config.json + safetensors) or GGUF file (of a split one the\n"
                   "first part); default: the bundled model");
+  // Before all flags that it may give: their values are taken in this order.
+  verb.add_option_function<std::string>(
+          "--profile",
+          [this, &verb](const std::string& file) {
+            profile = file;
+            if (file.empty()) return;
+            const auto applied = apply_profile(file, verb, profile_keys);
+            if (!applied)
+              throw CLI::ParseError(applied.error().message, exit_code(applied.error()));
+          },
+          "File of settings that `varve tune` wrote; flags given here go first")
+      ->type_name("FILE");
+  const size_t n_before = verb.get_options().size();
   verb.add_option("--ctx", ctx, "Tokens of context to make room for; default: what the job needs");
   verb.add_option("--threads", threads, "Threads; default: one per usable core");
   verb.add_option("--chunk", chunk,
@@ -280,6 +295,10 @@ void EngineFlags::add_to(CLI::App& verb) {
                   "Turn quantised keys, values and latents by a Hadamard matrix:\n"
                   "'auto' (formats of up to 5 bits), 'on', 'off'")
       ->capture_default_str();
+  const std::vector<const CLI::Option*> options = std::as_const(verb).get_options();
+  for (size_t i = n_before; i < options.size(); ++i) {
+    profile_keys.push_back(options[i]->get_lnames().front());
+  }
 }
 
 Result<EngineOptions> EngineFlags::options() const {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/memory.h"
 #include "engine/engine.h"
@@ -27,6 +28,8 @@ struct EngineFlags {
   int kv_sink = PoolFormats{}.sink_tokens;
   int kv_recent = PoolFormats{}.recent_tokens;
   std::string kv_rotate = "auto";
+  std::string profile;                    // a file that the others are from, too; empty: none
+  std::vector<std::string> profile_keys;  // what may stand there
 
   /// Adds MODEL and the flags to a verb.
   void add_to(CLI::App& verb);

@@ -17,7 +17,7 @@ namespace {
 using namespace varve;
 
 // Verbs that are part of the design and not of this version.
-constexpr std::array<std::string_view, 2> kNotYet = {"serve", "tune"};
+constexpr std::array<std::string_view, 1> kNotYet = {"serve"};
 
 int run(int argc, char** argv) {
   CLI::App app("varve runs language models with long contexts: the KV cache comes first.", "varve");
@@ -29,6 +29,7 @@ int run(int argc, char** argv) {
   cli::add_chat(app, action);
   cli::add_inspect(app, action);
   cli::add_plan(app, action);
+  cli::add_tune(app, action);
   cli::add_eval(app, action);
   cli::add_bench(app, action);
   cli::add_convert(app, action);
@@ -39,8 +40,8 @@ int run(int argc, char** argv) {
 
   if (argc > 1 && std::find(kNotYet.begin(), kNotYet.end(), argv[1]) != kNotYet.end()) {
     fmt::print(stderr,
-               "varve: this version has no '{}'; it has run, chat, inspect, plan, eval, "
-               "bench, convert and make-model\n",
+               "varve: this version has no '{}'; it has run, chat, inspect, plan, tune, "
+               "eval, bench, convert and make-model\n",
                argv[1]);
     return 2;
   }

@@ -16,6 +16,7 @@ void add_chat(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);
+void add_tune(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_make_model(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);

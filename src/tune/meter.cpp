@@ -26,6 +26,10 @@ PartTimes per_token(const Timing& timing, double n_tokens) {
 
 }  // namespace
 
+int depth_before(const Job& job, int ctx_tokens) {
+  return std::max(0, ctx_tokens - std::max(job.prefill_tokens, job.decode_tokens + kWarmingTokens));
+}
+
 Job visit_of(const Job& job, int chunk_tokens, int effort) {
   return {std::min(job.prefill_tokens, std::max(chunk_tokens, kLeastPrefill << effort)),
           std::min(job.decode_tokens, kLeastDecode << effort)};
@@ -97,9 +101,10 @@ Result<Meter::Stand> Meter::set_up(const Setting& setting) {
   }
   if (!engine) return tl::unexpected<Error>(std::move(engine).error());
   stand.engine = std::move(*engine);
+  const int depth = depth_before(conditions_.job, options.ctx_tokens);
   for (int i = 0; i < options.n_sessions; ++i) {
     VARVE_TRY(Session session, stand.engine->new_session());
-    VARVE_CHECKED(reach_depth(session, model_->vocab_size(), conditions_.depth(), Fill::seeded));
+    VARVE_CHECKED(reach_depth(session, model_->vocab_size(), depth, Fill::seeded));
     stand.sessions.push_back(std::move(session));
   }
   return stand;

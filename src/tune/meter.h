@@ -1,7 +1,6 @@
 // Measures settings of a model: engines at the depth of the job, each visited again and again.
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -17,10 +16,10 @@ struct MeterConditions {
   Wall wall;
   const Tokenizer* tokenizer = nullptr;  // that a run will have; null: unknown
   bool weights_are_copied = false;
-
-  /// Tokens in the cache before the job.
-  int depth() const { return base.ctx_tokens - std::max(job.prefill_tokens, job.decode_tokens); }
 };
+
+/// Tokens in the cache before the job, at the end of a context.
+int depth_before(const Job& job, int ctx_tokens);
 
 /// Tokens that a visit with such an effort reads, and decodes.
 Job visit_of(const Job& job, int chunk_tokens, int effort);
