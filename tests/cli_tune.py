@@ -44,9 +44,9 @@ class Tune(unittest.TestCase):
         out = self.tune("--memory", "1G", "--ctx", 2048)
         self.assertEqual(out["schema"], "varve.tune/1")
         self.assertEqual(out["memory_bytes"], 1 << 30)
-        self.assertEqual(out["job"], {"prefill_tokens": 1024, "decode_tokens": 128, "depth": 1024})
+        self.assertEqual(out["job"], {"prefill_tokens": 512, "decode_tokens": 128, "depth": 1536})
         self.assertIn(1, out["searched"]["threads"])
-        self.assertEqual(out["searched"]["chunks"], [32, 64, 128, 256, 512, 1024])
+        self.assertEqual(out["searched"]["chunks"], [32, 64, 128, 256, 512])
         self.assertGreaterEqual(out["settings"], 2)
         self.assertFalse(out["interrupted"])
         for name in ("start", "best"):
@@ -55,7 +55,7 @@ class Tune(unittest.TestCase):
             self.assertLessEqual(found["measured_peak_bytes"], out["memory_bytes"])
             self.assertGreater(found["measured_peak_bytes"], 0)
             self.assertAlmostEqual(found["job_seconds"],
-                                   1024 / found["prefill_tokens_per_s"] +
+                                   512 / found["prefill_tokens_per_s"] +
                                    128 / found["decode_tokens_per_s"])
         self.assertEqual(out["defaults_are_best"], out["start"] == out["best"])
         if not out["defaults_are_best"]:
@@ -68,7 +68,7 @@ class Tune(unittest.TestCase):
 
     def test_its_bound_is_that_of_bench(self):
         bound = self.tune("--memory", "1G", "--ctx", 2048)["start"]["decode_bound"]
-        done = varve("bench", MODEL, "--depth", 1024, "--prefill", 0, "--decode", 8, "--json")
+        done = varve("bench", MODEL, "--depth", 1536, "--prefill", 0, "--decode", 8, "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         row = json.loads(done.stdout)["rows"][0]
         groups = {group["name"]: group for group in row["profile"]}

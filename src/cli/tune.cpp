@@ -26,7 +26,7 @@ struct TuneFlags {
   int sequences = 1;
   double budget_seconds = 60;
   std::string quality = "5e-4";
-  Job job{.prefill_tokens = 1024, .decode_tokens = 128};
+  Job job{.prefill_tokens = 512, .decode_tokens = 128};
   std::string out = "varve-profile.toml";
   bool json = false;
   std::vector<ProfileEntry> given;  // engine flags of the command line or of its profile

@@ -5,8 +5,9 @@
 namespace varve {
 namespace {
 
-std::vector<SweepPoint> decode_rates(std::vector<std::pair<int, double>> rates) {
+std::vector<SweepPoint> decode_rates(const std::vector<std::pair<int, double>>& rates) {
   std::vector<SweepPoint> out;
+  out.reserve(rates.size());
   for (const auto& [value, rate] : rates) out.push_back({value, 10 * rate, rate});
   return out;
 }

@@ -10,7 +10,7 @@ namespace varve {
 namespace {
 
 // Of a visit with the least effort; each more doubles them.
-constexpr int kLeastPrefill = 128, kLeastDecode = 8;
+constexpr int kLeastPrefill = 128, kLeastDecode = 4;
 
 // Read before a visit is timed: other settings were here in between.
 constexpr int kWarmingTokens = 2;

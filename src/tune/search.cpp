@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <tuple>
 #include <utility>
 
 #include "base/rng.h"
@@ -15,13 +17,17 @@ namespace {
 constexpr size_t kHalvedSettings = 8;
 constexpr size_t kFinalists = 2;
 
-// Of the budget, at most: the sweep; each of the rounds that leave kFinalists of kHalvedSettings.
-constexpr double kSweepShare = 0.35;
-constexpr double kRoundShare = 0.15;
+// Of the budget: when the sweep ends after the turn under way, and each of the rounds that leave
+// kFinalists of kHalvedSettings. Where the sweep took longer, they fall away: it has ranked them.
+constexpr double kSweepShare = 0.25;
+constexpr double kRoundShare = 0.1;
+constexpr double kHalvingEnd = 0.4;
+// When finalists are no longer compared, so that time is left to meet the start.
+constexpr double kSettlingEnd = 0.75;
 
 constexpr int kMostTurns = 12;        // of one stage
-constexpr size_t kSettleSamples = 8;  // of each setting that is compared in the end
-constexpr size_t kDuelSamples = 16;   // of the winner and of the start
+constexpr size_t kSettleSamples = 6;  // of each setting that is compared in the end
+constexpr size_t kDuelSamples = 12;   // of the winner and of the start
 
 // Where the start was measured too seldom to tell.
 constexpr double kAssumedNoise = 0.1;
@@ -48,7 +54,7 @@ class Search {
     VARVE_CHECKED(halve());
     VARVE_CHECKED(settle());
     outcome_.interrupted = tools_.interrupted();
-    outcome_.finished = !is_over();
+    outcome_.finished = !is_cut_short_;
     return std::move(outcome_);
   }
 
@@ -151,26 +157,48 @@ class Search {
       if (setting == space_.start || seconds == kNever || !tools_.fits(setting)) continue;
       ranked.emplace_back(seconds, setting);
     }
-    std::stable_sort(ranked.begin(), ranked.end(),
-                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) {
+      return std::tie(a.first, a.second.levels) < std::tie(b.first, b.second.levels);
+    });
+    if (ranked.empty()) return {{space_.start, {}, {}}};
+    // Of those that may well be the fastest the one that changes least comes first.
+    const double limit =
+        ranked.front().first * (1 + noise_of(outcome_.sweep.front(), job_, kLeastNoiseSamples));
+    const auto end = std::find_if(ranked.begin(), ranked.end(),
+                                  [&](const auto& some) { return some.first > limit; });
+    const auto plainest = std::min_element(ranked.begin(), end, [&](const auto& a, const auto& b) {
+      return distance(a.second) < distance(b.second);
+    });
+    std::rotate(ranked.begin(), plainest, plainest + 1);
     if (ranked.size() > kHalvedSettings) ranked.resize(kHalvedSettings);
     Pool pool = {{space_.start, {}, {}}};
     for (const auto& [seconds, setting] : ranked) pool.push_back({setting, {}, {}});
     return pool;
   }
 
+  // From the start, in levels.
+  int distance(const Setting& setting) const {
+    int sum = 0;
+    for (const Knob knob : kKnobs) sum += std::abs(setting[knob] - space_.start[knob]);
+    return sum;
+  }
+
   Result<void> halve() {
     pool_ = most_promising();
     double until = kSweepShare;
-    for (int effort = 1; pool_.size() > 1 + kFinalists && !is_over(); ++effort) {
+    for (int effort = 1; pool_.size() > 1 + kFinalists && elapsed() < kHalvingEnd * budget_;
+         ++effort) {
+      if (tools_.interrupted()) return {};
       until += kRoundShare;
       VARVE_CHECKED(measure_stage(pool_, std::min(effort, kMostEffort), until * budget_));
       conclude(pool_);
-      std::stable_sort(pool_.begin() + 1, pool_.end(), [&](const Candidate& a, const Candidate& b) {
-        return a.job_seconds(job_) < b.job_seconds(job_);
+      std::sort(pool_.begin() + 1, pool_.end(), [&](const Candidate& a, const Candidate& b) {
+        return std::pair(a.job_seconds(job_), a.setting.levels) <
+               std::pair(b.job_seconds(job_), b.setting.levels);
       });
       pool_.resize(1 + std::max(kFinalists, pool_.size() / 2));
     }
+    if (pool_.size() > 1 + kFinalists) pool_.resize(1 + kFinalists);
     return {};
   }
 
@@ -197,8 +225,8 @@ class Search {
   }
 
   // Until each has samples enough; the start goes along in every turn.
-  Result<void> compare(const std::vector<size_t>& places, size_t n_samples) {
-    while (!is_over()) {
+  Result<void> compare(const std::vector<size_t>& places, size_t n_samples, double until_seconds) {
+    while (!is_over() && elapsed() < until_seconds) {
       std::vector<Candidate*> some = {&pool_.front()};
       for (const size_t place : places) {
         Candidate& candidate = pool_[place];
@@ -208,47 +236,56 @@ class Search {
       if (some.size() == 1 && pool_.front().samples.size() >= n_samples) return {};
       VARVE_CHECKED(take_turns(some, kMostEffort));
     }
+    is_cut_short_ = true;
     return {};
   }
 
-  Result<void> settle() {
-    if (is_over()) return {};
-    for (Candidate& candidate : pool_) candidate.samples.clear();
-    std::vector<size_t> finalists;
-    for (size_t place = 0; place < pool_.size(); ++place) finalists.push_back(place);
-    VARVE_CHECKED(compare(finalists, kSettleSamples));
-    if (is_over()) return {};
-    size_t best = *std::min_element(finalists.begin(), finalists.end(), [&](size_t a, size_t b) {
-      return pool_[a].job_seconds(job_) < pool_[b].job_seconds(job_);
-    });
-    const double fastest = pool_[best].job_seconds(job_);
-    conclude(pool_.front(), pool_[best]);
-    while (true) {
-      std::vector<size_t> nearer;
-      for (const Setting& step : steps_back(pool_[best].setting)) nearer.push_back(place_of(step));
-      VARVE_CHECKED(compare(nearer, kSettleSamples));
-      if (is_over()) break;
-      // Not slower by more than the noise, and of those the fastest.
-      double limit = fastest * (1 + noise_of(pool_.front(), job_, kSettleSamples));
-      const size_t before = best;
-      for (const size_t place : nearer) {
-        if (pool_[place].job_seconds(job_) > limit) continue;
-        limit = pool_[place].job_seconds(job_);
-        best = place;
-      }
-      if (best == before) break;
-      conclude(pool_.front(), pool_[best]);
+  // The place of the setting that changes least of those in pool_ that are not slower than the
+  // fastest by more than the noise; a single sample does not count.
+  size_t plainest() const {
+    const auto seconds = [&](const Candidate& candidate) {
+      return candidate.samples.size() < 2 ? kNever : candidate.job_seconds(job_);
+    };
+    double fastest = kNever;
+    for (const Candidate& candidate : pool_) fastest = std::min(fastest, seconds(candidate));
+    const double limit = fastest * (1 + noise_of(pool_.front(), job_, kSettleSamples));
+    std::vector<std::tuple<int, double, size_t>> ranked;
+    for (size_t place = 0; place < pool_.size(); ++place) {
+      const double own = seconds(pool_[place]);
+      if (own <= limit) ranked.emplace_back(distance(pool_[place].setting), own, place);
     }
-    return duel(best);
+    return std::get<size_t>(*std::min_element(ranked.begin(), ranked.end()));
+  }
+
+  Result<void> settle() {
+    is_cut_short_ = is_over();
+    if (is_cut_short_) return {};
+    for (Candidate& candidate : pool_) candidate.samples.clear();
+    std::vector<size_t> places(pool_.size());
+    std::iota(places.begin(), places.end(), size_t{0});
+    while (true) {
+      VARVE_CHECKED(compare(places, kSettleSamples, kSettlingEnd * budget_));
+      if (pool_.front().samples.size() < 2) return {};
+      const size_t best = plainest();
+      conclude(pool_.front(), pool_[best]);
+      if (elapsed() >= kSettlingEnd * budget_) return duel(best);
+      // Without one of its changes each: where that has been measured, it is slower.
+      places.clear();
+      for (const Setting& step : steps_back(pool_[best].setting)) {
+        const size_t place = place_of(step);
+        if (pool_[place].samples.empty() && pool_[place].failure.empty()) places.push_back(place);
+      }
+      if (places.empty()) return duel(best);
+    }
   }
 
   // The start against another, or, where that is the start, the start for its own sake.
   Result<void> duel(size_t other) {
-    conclude(pool_.front(), pool_[other]);
+    is_cut_short_ = is_cut_short_ || is_over();
     if (is_over()) return {};
     pool_.front().samples.clear();
     pool_[other].samples.clear();
-    VARVE_CHECKED(compare({other}, kDuelSamples));
+    VARVE_CHECKED(compare({other}, kDuelSamples, budget_));
     if (pool_[other].samples.size() >= kLeastNoiseSamples) conclude(pool_.front(), pool_[other]);
     return {};
   }
@@ -259,6 +296,7 @@ class Search {
   const SearchTools& tools_;
   const double begin_;
   Pool pool_;
+  bool is_cut_short_ = false;  // by the time
   std::vector<Setting> visited_;
   Outcome outcome_;
 };
@@ -295,7 +333,7 @@ double noise_of(const Candidate& start, const Job& job, size_t n_samples) {
   std::vector<double> apart(kNoiseDraws);
   for (double& relative : apart) relative = std::abs(draw() / draw() - 1);
   std::sort(apart.begin(), apart.end());
-  return std::max(kLeastNoise, apart[kNoiseDraws * 19 / 20]);
+  return std::max(kLeastNoise, apart[kNoiseDraws * 99 / 100]);
 }
 
 Result<Outcome> search(const Space& space, const Job& job, double budget_seconds,
