@@ -183,6 +183,27 @@ class Search {
     return sum;
   }
 
+  // The place of the setting that changes least of those in pool_ that are not slower than the
+  // fastest by more than the noise; fewer samples than that do not count.
+  size_t plainest(size_t least_samples) const {
+    const auto seconds = [&](const Candidate& candidate) {
+      return candidate.samples.size() < least_samples ? kNever : candidate.job_seconds(job_);
+    };
+    double fastest = kNever;
+    size_t n_samples = kSettleSamples;
+    for (const Candidate& candidate : pool_) {
+      fastest = std::min(fastest, seconds(candidate));
+      n_samples = std::min(n_samples, std::max<size_t>(1, candidate.samples.size()));
+    }
+    const double limit = fastest * (1 + noise_of(pool_.front(), job_, n_samples));
+    std::vector<std::tuple<int, double, size_t>> ranked;
+    for (size_t place = 0; place < pool_.size(); ++place) {
+      const double own = seconds(pool_[place]);
+      if (own <= limit) ranked.emplace_back(distance(pool_[place].setting), own, place);
+    }
+    return std::get<size_t>(*std::min_element(ranked.begin(), ranked.end()));
+  }
+
   Result<void> halve() {
     pool_ = most_promising();
     double until = kSweepShare;
@@ -196,6 +217,8 @@ class Search {
         return std::pair(a.job_seconds(job_), a.setting.levels) <
                std::pair(b.job_seconds(job_), b.setting.levels);
       });
+      const auto kept = static_cast<ptrdiff_t>(plainest(1));
+      if (kept > 0) std::rotate(pool_.begin() + 1, pool_.begin() + kept, pool_.begin() + kept + 1);
       pool_.resize(1 + std::max(kFinalists, pool_.size() / 2));
     }
     if (pool_.size() > 1 + kFinalists) pool_.resize(1 + kFinalists);
@@ -240,23 +263,6 @@ class Search {
     return {};
   }
 
-  // The place of the setting that changes least of those in pool_ that are not slower than the
-  // fastest by more than the noise; a single sample does not count.
-  size_t plainest() const {
-    const auto seconds = [&](const Candidate& candidate) {
-      return candidate.samples.size() < 2 ? kNever : candidate.job_seconds(job_);
-    };
-    double fastest = kNever;
-    for (const Candidate& candidate : pool_) fastest = std::min(fastest, seconds(candidate));
-    const double limit = fastest * (1 + noise_of(pool_.front(), job_, kSettleSamples));
-    std::vector<std::tuple<int, double, size_t>> ranked;
-    for (size_t place = 0; place < pool_.size(); ++place) {
-      const double own = seconds(pool_[place]);
-      if (own <= limit) ranked.emplace_back(distance(pool_[place].setting), own, place);
-    }
-    return std::get<size_t>(*std::min_element(ranked.begin(), ranked.end()));
-  }
-
   Result<void> settle() {
     is_cut_short_ = is_over();
     if (is_cut_short_) return {};
@@ -266,7 +272,7 @@ class Search {
     while (true) {
       VARVE_CHECKED(compare(places, kSettleSamples, kSettlingEnd * budget_));
       if (pool_.front().samples.size() < 2) return {};
-      const size_t best = plainest();
+      const size_t best = plainest(2);
       conclude(pool_.front(), pool_[best]);
       if (elapsed() >= kSettlingEnd * budget_) return duel(best);
       // Without one of its changes each: where that has been measured, it is slower.
