@@ -91,7 +91,8 @@ void print_comparison(const TuneReport& report) {
   print_row(report, "memory, measured peak",
             [](const Candidate& c) { return bytes_text(c.peak_bytes()); });
   print_row(report, "headroom", [&](const Candidate& c) {
-    return bytes_text(report.wall.memory_bytes - c.peak_bytes());
+    const size_t peak = c.peak_bytes(), memory = report.wall.memory_bytes;
+    return peak < memory ? bytes_text(memory - peak) : std::string("none");
   });
 }
 
@@ -180,12 +181,12 @@ std::string paragraph(const TuneReport& report) {
     return "What binds was not measured: that takes 256 MiB beside the weights.";
   }
   const bool is_win = report.outcome.is_win();
-  std::string text = fmt::format("{}, {}; {}.", is_win ? "Before" : "What binds",
+  std::string text = fmt::format("{}: {}; {}.", is_win ? "Before" : "What binds",
                                  bound_text("prefill", report.start_bounds->prefill),
                                  bound_text("decode", report.start_bounds->decode));
   text += thread_text(report) + chunk_text(report);
   if (is_win) {
-    text += fmt::format(" After, {}; {}.", bound_text("prefill", report.best_bounds->prefill),
+    text += fmt::format(" After: {}; {}.", bound_text("prefill", report.best_bounds->prefill),
                         bound_text("decode", report.best_bounds->decode));
   }
   return text;
