@@ -150,10 +150,10 @@ Result<void> bench(const BenchFlags& flags) {
                      .calibration = std::nullopt,
                      .rows = {}};
   if (flags.predict) {
-    VARVE_TRY(const std::shared_ptr<const Model> shapes, load_shapes(path));
+    VARVE_TRY(const std::shared_ptr<const Model> stand_ins, load_shapes(path));
     EngineOptions calibrated = places.front().options;
     calibrated.n_threads = pool.n_threads();
-    VARVE_TRY(report.calibration, calibrate(shapes, calibrated));
+    VARVE_TRY(report.calibration, calibrate(stand_ins, calibrated));
   }
   double n_done = 0;
   Progress progress("bench", static_cast<double>(flags.depths.size()), "depths");
