@@ -128,7 +128,7 @@ Result<void> bench(const BenchFlags& flags) {
   }
   VARVE_CHECKED(check_writable("--plot", flags.plot));
   VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
-  VARVE_TRY(std::unique_ptr<Model> shapes, flags.engine.open_shapes(path));
+  VARVE_TRY(std::shared_ptr<const Model> shapes, flags.engine.open_shapes(path));
   std::vector<Place> places;
   size_t arena_bytes = 0;  // of the largest
   for (const int depth : flags.depths) {
@@ -136,9 +136,16 @@ Result<void> bench(const BenchFlags& flags) {
     arena_bytes = std::max(arena_bytes, place.arena_bytes);
     places.push_back(place);
   }
+  ThreadPool pool(options.n_threads > 0 ? options.n_threads : usable_cores());
+  // First: it takes and gives back as much as is planned for reading through.
+  std::optional<Calibration> calibration;
+  if (flags.predict) {
+    EngineOptions calibrated = places.front().options;
+    calibrated.n_threads = pool.n_threads();
+    VARVE_TRY(calibration, calibrate(shapes, calibrated));
+  }
   VARVE_TRY(const std::shared_ptr<Model> model, load_in_place_of(std::move(shapes), path));
   VARVE_TRY(std::string weights, flags.engine.place_weights(*model, arena_bytes));
-  ThreadPool pool(options.n_threads > 0 ? options.n_threads : usable_cores());
   ReadRoof read(pool);
   BenchReport report{.model_name = model_name(path),
                      .model = model.get(),
@@ -147,14 +154,8 @@ Result<void> bench(const BenchFlags& flags) {
                      .fill = flags.fill,
                      .weights = std::move(weights),
                      .roofs = measure_roofs(pool, read),
-                     .calibration = std::nullopt,
+                     .calibration = std::move(calibration),
                      .rows = {}};
-  if (flags.predict) {
-    VARVE_TRY(const std::shared_ptr<const Model> stand_ins, load_shapes(path));
-    EngineOptions calibrated = places.front().options;
-    calibrated.n_threads = pool.n_threads();
-    VARVE_TRY(report.calibration, calibrate(stand_ins, calibrated));
-  }
   double n_done = 0;
   Progress progress("bench", static_cast<double>(flags.depths.size()), "depths");
   for (const Place& place : places) {

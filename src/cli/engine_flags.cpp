@@ -104,7 +104,7 @@ Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
 
 }  // namespace
 
-Result<std::unique_ptr<Model>> load_in_place_of(std::unique_ptr<Model> shapes,
+Result<std::unique_ptr<Model>> load_in_place_of(std::shared_ptr<const Model> shapes,
                                                 const std::string& path) {
   shapes.reset();
   return load_model(path);

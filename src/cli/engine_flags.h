@@ -57,7 +57,7 @@ struct EngineFlags {
 };
 
 /// The model whose shapes these are: they are gone first, address space is counted.
-Result<std::unique_ptr<Model>> load_in_place_of(std::unique_ptr<Model> shapes,
+Result<std::unique_ptr<Model>> load_in_place_of(std::shared_ptr<const Model> shapes,
                                                 const std::string& path);
 
 /// Beside a run with these options.

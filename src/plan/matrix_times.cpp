@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/memory.h"
+
 namespace varve {
 namespace {
 
@@ -21,6 +23,9 @@ constexpr int kFill = 0x3a;
 constexpr double kSeconds = 0.004;
 constexpr int kLeastRuns = 4;
 constexpr size_t kMostSlice = size_t{64} << 20;
+
+// Left free beside what is measured over: inputs, outputs, the kernel's tables.
+constexpr size_t kSpareBytes = size_t{16} << 20;
 
 size_t scale_bytes(const Weight& w) {
   if (w.scales == nullptr) return 0;
@@ -35,6 +40,11 @@ MatrixTimer::MatrixTimer(Arena memory, const Kernels& kernels, ThreadPool& pool,
 
 Result<MatrixTimer> MatrixTimer::create(const Kernels& kernels, ThreadPool& pool,
                                         Products products) {
+  if (available_memory_bytes() < kBytes + kSpareBytes) {
+    return usage_error("calibrating takes {} of memory, and {} are free",
+                       human_bytes(static_cast<double>(kBytes)),
+                       human_bytes(static_cast<double>(available_memory_bytes())));
+  }
   VARVE_TRY(Arena memory, Arena::create(kBytes));
   std::memset(memory.data(), kFill, kBytes);
   return MatrixTimer(std::move(memory), kernels, pool, products);
