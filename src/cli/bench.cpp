@@ -154,7 +154,7 @@ Result<void> bench(const BenchFlags& flags) {
                      .fill = flags.fill,
                      .weights = std::move(weights),
                      .roofs = measure_roofs(pool, read),
-                     .calibration = std::move(calibration),
+                     .calibration = calibration,
                      .rows = {}};
   double n_done = 0;
   Progress progress("bench", static_cast<double>(flags.depths.size()), "depths");
