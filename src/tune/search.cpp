@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <span>
 #include <tuple>
 #include <utility>
 
@@ -115,10 +116,10 @@ class Search {
     }
     conclude(start, *best);
   }
-  void conclude(const Candidate& start, const Candidate& best) {
+  void conclude(const Candidate& start, const Candidate& best, double least_noise = 0) {
     if (start.samples.empty() || best.samples.empty()) return;
     outcome_.start = start;
-    outcome_.noise = noise_of(start, job_, best.samples.size());
+    outcome_.noise = std::max(least_noise, noise_of(start, job_, best.samples.size()));
     const bool is_win = best.job_seconds(job_) * (1 + outcome_.noise) < start.job_seconds(job_);
     outcome_.best = is_win ? best : start;
   }
@@ -184,20 +185,22 @@ class Search {
   }
 
   // The place of the setting that changes least of those in pool_ that are not slower than the
-  // fastest by more than the noise; fewer samples than that do not count.
+  // fastest by more than the noise; fewer samples than that do not count. Never the start, unless
+  // it is alone: whether the change pays at all is for the duel to say.
   size_t plainest(size_t least_samples) const {
+    if (pool_.size() == 1) return 0;
     const auto seconds = [&](const Candidate& candidate) {
       return candidate.samples.size() < least_samples ? kNever : candidate.job_seconds(job_);
     };
     double fastest = kNever;
     size_t n_samples = kSettleSamples;
-    for (const Candidate& candidate : pool_) {
+    for (const Candidate& candidate : std::span(pool_).subspan(1)) {
       fastest = std::min(fastest, seconds(candidate));
       n_samples = std::min(n_samples, std::max<size_t>(1, candidate.samples.size()));
     }
     const double limit = fastest * (1 + noise_of(pool_.front(), job_, n_samples));
     std::vector<std::tuple<int, double, size_t>> ranked;
-    for (size_t place = 0; place < pool_.size(); ++place) {
+    for (size_t place = 1; place < pool_.size(); ++place) {
       const double own = seconds(pool_[place]);
       if (own <= limit) ranked.emplace_back(distance(pool_[place].setting), own, place);
     }
@@ -218,14 +221,15 @@ class Search {
                std::pair(b.job_seconds(job_), b.setting.levels);
       });
       const auto kept = static_cast<ptrdiff_t>(plainest(1));
-      if (kept > 0) std::rotate(pool_.begin() + 1, pool_.begin() + kept, pool_.begin() + kept + 1);
+      std::rotate(pool_.begin() + 1, pool_.begin() + kept, pool_.begin() + kept + 1);
       pool_.resize(1 + std::max(kFinalists, pool_.size() / 2));
     }
     if (pool_.size() > 1 + kFinalists) pool_.resize(1 + kFinalists);
     return {};
   }
 
-  // `setting` with one knob a level nearer to the start; one for each knob that was turned.
+  // `setting` with one knob a level nearer to the start, one for each knob that was turned; not the
+  // start itself.
   std::vector<Setting> steps_back(const Setting& setting) const {
     std::vector<Setting> out;
     for (const Knob knob : kKnobs) {
@@ -233,7 +237,7 @@ class Search {
       if (away == 0) continue;
       Setting nearer = setting;
       nearer[knob] -= away > 0 ? 1 : -1;
-      if (nearer == space_.start || tools_.fits(nearer)) out.push_back(nearer);
+      if (nearer != space_.start && tools_.fits(nearer)) out.push_back(nearer);
     }
     return out;
   }
@@ -285,14 +289,17 @@ class Search {
     }
   }
 
-  // The start against another, or, where that is the start, the start for its own sake.
+  // The start against another, or, where there is none, the start for its own sake.
   Result<void> duel(size_t other) {
     is_cut_short_ = is_cut_short_ || is_over();
     if (is_over()) return {};
+    // A quiet minute does not make the machine a quiet one.
+    const double noise_before = noise_of(pool_.front(), job_, kDuelSamples);
     pool_.front().samples.clear();
     pool_[other].samples.clear();
     VARVE_CHECKED(compare({other}, kDuelSamples, budget_));
-    if (pool_[other].samples.size() >= kLeastNoiseSamples) conclude(pool_.front(), pool_[other]);
+    if (pool_[other].samples.size() < kLeastNoiseSamples) return {};
+    conclude(pool_.front(), pool_[other], noise_before);
     return {};
   }
 
