@@ -124,6 +124,10 @@ std::string bound_text(std::string_view what, const Bound& bound) {
   std::string text = fmt::format("{} spends {:.0f} % of its time on {}", what,
                                  100 * bound.share_of_time, bound.group);
   if (bound.roof.empty()) return text;
+  if (bound.share_of_roof > 1) {
+    return text + fmt::format(", bound by {} (out of caches: {:.1f} times what memory gives)",
+                              bound.roof, bound.share_of_roof);
+  }
   return text + fmt::format(", bound by {} ({:.0f} % of that roof reached)", bound.roof,
                             100 * bound.share_of_roof);
 }
