@@ -9,6 +9,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build ccache pkg-config
   libfmt-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libexpected-dev libhwy-dev
+  libssl-dev libxxhash-dev librocksdb-dev libcpp-httplib-dev
   libgtest-dev libbenchmark-dev
   python3 python3-jinja2
 )
