@@ -85,7 +85,7 @@ class Plan(unittest.TestCase):
                 plan(MODEL, "--ctx", 4096, "--threads", 2, *flags, cache=cache)
                 for flags in ([], [], ["--remeasure"]))
             kept = json.loads((Path(cache) / "varve" / "calibrations.json").read_text())
-        self.assertEqual(kept["schema"], "varve.calibrations/1")
+        self.assertEqual(kept["schema"], "varve.calibrations/2")
         self.assertEqual(first["speed"], second["speed"])
         self.assertNotEqual(first["speed"], anew["speed"])
         for context in first["contexts"]:
@@ -96,6 +96,21 @@ class Plan(unittest.TestCase):
             seconds = sum(part["ms_per_token"] for part in parts.values()) / 1e3
             self.assertAlmostEqual(speed["decode"]["tokens_per_s"] * seconds, 1)
             self.assertGreater(speed["prefill"]["tokens_per_s"], 0)
+
+    def test_no_room_to_calibrate_is_said(self):
+        for flags in ([], ["--json"]):
+            command = [BIN, "plan", MODEL, "--ctx", "1024", *flags]
+            with tempfile.TemporaryDirectory() as cache:
+                done = subprocess.run(
+                    ["bash", "-c", f'ulimit -v {200 << 10}; exec "$@"', "-", *map(str, command)],
+                    capture_output=True, text=True, env={**os.environ, "XDG_CACHE_HOME": cache})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("not predicted: calibrating takes", " ".join(done.stdout.split()))
+            if flags:
+                self.assertIsNone(json.loads(done.stdout)["speed"]["decode_tokens_per_s_at_most"])
+                continue
+            for line in done.stdout.splitlines():
+                self.assertLessEqual(len(line), 80, line)
 
     def test_what_does_not_fit_is_bound_by_capacity(self):
         out = plan("qwen3-8b", "--memory", "8G", *GPU)

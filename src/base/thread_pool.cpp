@@ -1,6 +1,7 @@
 #include "base/thread_pool.h"
 
 #include <algorithm>
+#include <system_error>
 
 namespace varve {
 namespace {
@@ -33,10 +34,15 @@ ThreadPool::~ThreadPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void ThreadPool::start() {
-  for (int thread = static_cast<int>(threads_.size()) + 1; thread < n_threads_; ++thread) {
-    threads_.emplace_back([this, thread] { work(thread); });
+Result<void> ThreadPool::start() {
+  try {
+    for (int thread = static_cast<int>(threads_.size()) + 1; thread < n_threads_; ++thread) {
+      threads_.emplace_back([this, thread] { work(thread); });
+    }
+  } catch (const std::system_error& error) {
+    return usage_error("--threads {}: cannot start them: {}", n_threads_, error.what());
   }
+  return {};
 }
 
 void ThreadPool::claim_items(int thread) {
@@ -58,7 +64,7 @@ void ThreadPool::run_erased(int n_items, void* context, Call call) {
     for (int item = 0; item < n_items; ++item) call(context, item, 0);
     return;
   }
-  start();
+  if (threads_.empty()) static_cast<void>(start());
   context_ = context;
   call_ = call;
   n_done_.store(0, std::memory_order_relaxed);

@@ -15,6 +15,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/result.h"
+
 namespace varve {
 
 class ThreadPool {
@@ -28,9 +30,9 @@ class ThreadPool {
 
   int n_threads() const { return n_threads_; }
 
-  /// Starts the threads now rather than with the first loop. Throws std::system_error where the
-  /// machine has no more of them.
-  void start();
+  /// Starts the threads now rather than with the first loop, which goes on with as many as it gets.
+  /// Error (usage): the machine has no more of them.
+  Result<void> start();
 
   /// Calls body(item, thread) for every item in [0, n_items), thread in [0, n_threads), and returns
   /// when all are done. One loop at a time, never from inside a body. `body` must not throw.

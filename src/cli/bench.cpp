@@ -3,6 +3,7 @@
 #include <limits>
 #include <memory>
 
+#include "base/contention.h"
 #include "base/cpu.h"
 #include "cli/bench_report.h"
 #include "cli/engine_flags.h"
@@ -146,6 +147,8 @@ Result<void> bench(const BenchFlags& flags) {
   }
   VARVE_TRY(const std::shared_ptr<Model> model, load_in_place_of(std::move(shapes), path));
   VARVE_TRY(std::string weights, flags.engine.place_weights(*model, arena_bytes));
+  VARVE_CHECKED(pool.start());
+  const Contention contention;
   ReadRoof read(pool);
   BenchReport report{.model_name = model_name(path),
                      .model = model.get(),
@@ -155,6 +158,7 @@ Result<void> bench(const BenchFlags& flags) {
                      .weights = std::move(weights),
                      .roofs = measure_roofs(pool, read),
                      .calibration = calibration,
+                     .waited_share = 0,
                      .rows = {}};
   double n_done = 0;
   Progress progress("bench", static_cast<double>(flags.depths.size()), "depths");
@@ -164,6 +168,7 @@ Result<void> bench(const BenchFlags& flags) {
     progress.update(++n_done);
   }
   progress.finish();
+  report.waited_share = contention.waited_share();
   if (flags.json) {
     print_bench_json(report);
   } else {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/contention.h"
 #include "base/cpu.h"
 #include "cli/engine_flags.h"
 #include "plan/prediction.h"
@@ -225,6 +226,10 @@ void print_bench_table(const BenchReport& report, bool profile) {
              static_cast<double>(report.model->decode_weight_macs()) / 1e6);
   fmt::print("depth is reached by {}\n\n",
              report.fill == "seeded" ? "seeded random rows, not by prefill" : "prefill");
+  if (report.waited_share > kMostWaitedShare) {
+    fmt::print("other processes had the cores {:.0f} % of the time: speeds are too low\n\n",
+               100 * report.waited_share);
+  }
   fmt::print("{:<8} {:>8} {:>7} {:>9} {:>9} {:>9} {:>8} {:>11}\n", "", "depth", "tokens", "min t/s",
              "median", "max", "of roof", "read then");
   for (const Measurement& m : report.rows) {
@@ -260,6 +265,7 @@ void print_bench_json(const BenchReport& report) {
       {"formats", formats_object(CacheLayout(report.model->cache_shape(), report.options.formats))},
       {"fill", report.fill},
       {"weights", report.weights},
+      {"waited_share", report.waited_share},
       {"roofs",
        {{"read_bytes_per_s", roofs.read_bytes_per_s},
         {"f32_macs_per_s", roofs.f32_macs_per_s},

@@ -45,6 +45,7 @@ struct BenchReport {
   std::string weights;  // "mapped" or "copied"
   Roofs roofs;
   std::optional<Calibration> calibration;  // where a prediction stands beside each measurement
+  double waited_share = 0;                 // see Contention
   std::vector<Measurement> rows;
 };
 

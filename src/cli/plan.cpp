@@ -58,7 +58,7 @@ SpeedPlanner planner_of(const PlanFlags& flags, const std::shared_ptr<const Mode
   plan.speed_source =
       fmt::format("at most, by measured roofs; not predicted: {}", planner.error().message);
   ThreadPool pool(options.n_threads);
-  ReadRoof read(pool);
+  ReadRoof read(pool);  // says nothing of reading where there is not the memory
   return SpeedPlanner::of_roofs(shapes, measure_roofs(pool, read));
 }
 

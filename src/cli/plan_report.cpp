@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "cli/engine_flags.h"
+#include "cli/paragraph.h"
 
 namespace varve::cli {
 namespace {
@@ -31,6 +32,7 @@ std::string_view bound(const Plan& plan, const Footprint& footprint, const Plann
 
 std::string short_bound(const Plan& plan, const Footprint& footprint, const PlannedSpeed& speed) {
   const std::string_view name = bound(plan, footprint, speed);
+  if (name.empty()) return "-";
   return std::string(name == "read bandwidth" ? "reading" : name);
 }
 
@@ -93,7 +95,8 @@ void print_columns(const Plan& plan) {
     });
   }
   row("bound by", [&](const PlanColumn& c) { return short_bound(plan, c.footprint, c.speed); });
-  fmt::print("  t/s: one sequence at the end of that context, {}\n", plan.speed_source);
+  print_paragraph(
+      fmt::format("t/s: one sequence at the end of that context, {}", plan.speed_source), "  ");
 }
 
 // A decoded token at the end of the context, part by part.
@@ -155,8 +158,9 @@ Json prediction_object(const Prediction& prediction) {
 }
 
 Json speed_object(const Plan& plan, const Footprint& footprint, const PlannedSpeed& speed) {
-  Json out = {{"decode_tokens_per_s_at_most", speed.decode_at_most},
-              {"bound_by", bound(plan, footprint, speed)}};
+  Json out = {{"decode_tokens_per_s_at_most", Json()}, {"bound_by", Json()}};
+  if (speed.is_known()) out["decode_tokens_per_s_at_most"] = speed.decode_at_most;
+  if (const auto name = bound(plan, footprint, speed); !name.empty()) out["bound_by"] = name;
   if (speed.decode) out["decode"] = prediction_object(*speed.decode);
   if (speed.prefill) out["prefill"] = prediction_object(*speed.prefill);
   return out;
@@ -219,6 +223,7 @@ void print_plan_json(const Plan& plan) {
         {"f32_macs_per_s", machine.roofs.f32_macs_per_s},
         {"bf16_macs_per_s", machine.roofs.bf16_macs_per_s},
         {"int8_macs_per_s", machine.roofs.int8_macs_per_s}}},
+      {"speed_source", plan.speed_source},
       {"contexts", contexts},
       {"ways", ways},
   };

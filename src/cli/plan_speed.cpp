@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/contention.h"
 #include "cli/progress.h"
 
 namespace varve::cli {
@@ -28,6 +29,7 @@ Result<const Calibration*> SpeedPlanner::calibration(const EngineOptions& option
   double age_days = 0;
   if (const Calibration* const kept = cache_->find(key, &age_days); kept && !remeasure_) {
     oldest_days_ = std::max(oldest_days_, age_days);
+    most_waited_ = std::max(most_waited_, kept->waited_share);
     return &known_.emplace(key, *kept).first->second;
   }
   Progress progress("calibrating", kCalibrationParts, "parts");
@@ -36,6 +38,7 @@ Result<const Calibration*> SpeedPlanner::calibration(const EngineOptions& option
                                                   [&] { progress.update(++n_done); }));
   progress.finish();
   cache_->insert(key, measured);
+  most_waited_ = std::max(most_waited_, measured.waited_share);
   return &known_.emplace(key, measured).first->second;
 }
 
@@ -43,7 +46,7 @@ PlannedSpeed SpeedPlanner::at(const EngineOptions& options, int depth) {
   PlannedSpeed speed;
   const Roofline roof = roofline(shapes_->decode_costs(options.formats, depth), options, roofs_);
   speed.decode_at_most = 1 / roof.seconds;
-  speed.bound = roof.bound();
+  if (speed.is_known()) speed.bound = roof.bound();
   if (!cache_) return speed;
   const auto known = calibration(options);
   if (!known) return speed;
@@ -57,9 +60,15 @@ PlannedSpeed SpeedPlanner::at(const EngineOptions& options, int depth) {
 }
 
 std::string SpeedPlanner::age() const {
-  if (oldest_days_ == 0) return "just now";
-  if (oldest_days_ < 1) return "today (--remeasure does it again)";
-  return fmt::format("{:.0f} days ago (--remeasure does it again)", oldest_days_);
+  std::string text = "just now";
+  if (oldest_days_ > 0) {
+    text = oldest_days_ < 1 ? "today" : fmt::format("{:.0f} days ago", oldest_days_);
+  }
+  if (most_waited_ > kMostWaitedShare) {
+    text += fmt::format(", others having its cores {:.0f} % of the time", 100 * most_waited_);
+  }
+  if (text == "just now") return text;
+  return text + " (--remeasure does it again)";
 }
 
 }  // namespace varve::cli

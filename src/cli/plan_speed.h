@@ -15,10 +15,12 @@ namespace varve::cli {
 
 /// Tokens a second of one sequence at a depth.
 struct PlannedSpeed {
-  double decode_at_most = 0;  // by roofs
+  double decode_at_most = 0;  // by roofs; 0: the one that binds is not known
   std::optional<Prediction> decode;
   std::optional<Prediction> prefill;  // of a chunk there
   std::string_view bound;             // of decoding: of the part that takes longest
+
+  bool is_known() const { return decode_at_most > 0; }
 };
 
 class SpeedPlanner {
@@ -33,7 +35,7 @@ class SpeedPlanner {
   PlannedSpeed at(const EngineOptions& options, int depth);
 
   const Roofs& roofs() const { return roofs_; }
-  /// "measured just now", "measured 3 days ago (--remeasure)".
+  /// When, and whether undisturbed: "just now", "3 days ago (--remeasure does it again)".
   std::string age() const;
 
  private:
@@ -48,6 +50,7 @@ class SpeedPlanner {
   std::optional<Calibration> first_;          // whose roofs and matrices hold for all
   bool remeasure_ = false;
   double oldest_days_ = 0;
+  double most_waited_ = 0;  // Calibration::waited_share
 };
 
 }  // namespace varve::cli

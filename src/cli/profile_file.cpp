@@ -16,17 +16,6 @@ namespace {
 // Far more than any profile has.
 constexpr std::uintmax_t kMostBytes = 64 << 10;
 
-Result<std::vector<CLI::ConfigItem>> read_items(const std::string& file) {
-  std::error_code error;
-  std::ifstream stream(file);
-  if (!std::filesystem::is_regular_file(file, error) || !stream ||
-      std::filesystem::file_size(file, error) > kMostBytes) {
-    return usage_error(
-        "--profile {}: expected a file of KEY = VALUE lines, as `varve tune` writes it", file);
-  }
-  return CLI::ConfigTOML().from_config(stream);
-}
-
 Result<void> apply(const std::string& file, const CLI::ConfigItem& item, CLI::Option& option) {
   if (item.inputs.size() != 1) {
     return usage_error("--profile {}: {}: expected one value, found {}; text stands in quotes",
@@ -58,7 +47,24 @@ std::string profile_text(const std::string& comment, const std::vector<ProfileEn
 
 Result<void> apply_profile(const std::string& file, CLI::App& verb,
                            const std::vector<std::string>& keys) {
-  VARVE_TRY(const std::vector<CLI::ConfigItem> items, read_items(file));
+  std::error_code error;
+  std::ifstream stream(file);
+  if (!std::filesystem::is_regular_file(file, error) || !stream ||
+      std::filesystem::file_size(file, error) > kMostBytes) {
+    return usage_error(
+        "--profile {}: expected a file of KEY = VALUE lines, as `varve tune` writes it", file);
+  }
+  return apply_profile(stream, file, verb, keys);
+}
+
+Result<void> apply_profile(std::istream& text, const std::string& file, CLI::App& verb,
+                           const std::vector<std::string>& keys) {
+  std::vector<CLI::ConfigItem> items;
+  try {
+    items = CLI::ConfigTOML().from_config(text);
+  } catch (const std::exception& error) {
+    return usage_error("--profile {}: {}", file, error.what());
+  }
   std::set<std::string> seen;
   for (const CLI::ConfigItem& item : items) {
     if (!item.parents.empty()) {

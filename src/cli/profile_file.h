@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <istream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +25,9 @@ std::string profile_text(const std::string& comment, const std::vector<ProfileEn
 /// line has given; a flag that this verb lacks is passed over. Errors (usage): no such file; not
 /// such lines; a key that is no flag or stands there twice; a value that the flag does not take.
 Result<void> apply_profile(const std::string& file, CLI::App& verb,
+                           const std::vector<std::string>& keys);
+/// The same of text that was read from `file`.
+Result<void> apply_profile(std::istream& text, const std::string& file, CLI::App& verb,
                            const std::vector<std::string>& keys);
 
 }  // namespace varve::cli

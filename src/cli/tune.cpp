@@ -80,9 +80,10 @@ int level_of(const std::vector<int>& levels, int value) {
 }
 
 // The knobs that the command line leaves open, around the first of the formats that fits.
-Result<void> open_space(const TuneFlags& flags, const ProcessBytes& process, TuneReport& report) {
+Result<void> open_space(const TuneFlags& flags, const Model& shapes, const ProcessBytes& process,
+                        TuneReport& report) {
   VARVE_TRY(const std::optional<double> most_kld, parse_quality(flags.quality));
-  FormatChoice formats = format_levels(*report.model, report.base.formats, most_kld);
+  FormatChoice formats = format_levels(shapes, report.base.formats, most_kld);
   if (flags.is_given("kv")) formats.levels.resize(1);
   Space& space = report.space;
   space.formats = std::move(formats.levels);
@@ -91,7 +92,7 @@ Result<void> open_space(const TuneFlags& flags, const ProcessBytes& process, Tun
   for (size_t i = 0; i < space.formats.size(); ++i) {
     EngineOptions options = report.base;
     options.formats = space.formats[i].formats;
-    const auto fitting = fit_within(*report.model, options, process, report.wall, 1);
+    const auto fitting = fit_within(shapes, options, process, report.wall, 1);
     if (!fitting) {
       if (!first_refusal) first_refusal = fitting.error();
       continue;
@@ -165,12 +166,10 @@ Result<void> run_search(const TuneFlags& flags, const std::shared_ptr<const Mode
 Result<void> tune(const TuneFlags& flags) {
   VARVE_CHECKED(check(flags));
   VARVE_TRY(const std::string path, model_or_bundled(flags.engine.model));
-  VARVE_TRY(const std::shared_ptr<Model> model, load_model(path));
-  VARVE_CHECKED(flags.engine.check_pools(*model));
+  VARVE_TRY(std::shared_ptr<const Model> shapes, flags.engine.open_shapes(path));
   TuneReport report;
   report.model_name = model_name(path);
-  report.model = model.get();
-  VARVE_TRY(report.base, wanted_options(flags, *model));
+  VARVE_TRY(report.base, wanted_options(flags, *shapes));
   VARVE_TRY(report.wall, Wall::parse(flags.engine.memory));
   const int ctx = report.base.ctx_tokens;
   report.job = {std::min(flags.job.prefill_tokens, std::max(1, ctx / 2)),
@@ -180,10 +179,12 @@ Result<void> tune(const TuneFlags& flags) {
   report.given = flags.given;
   report.profile = flags.out;
   // Without one, as much as others have is taken to be needed.
-  const auto tokenizer = load_tokenizer(path, *model);
+  const auto tokenizer = load_tokenizer(path, *shapes);
   const Tokenizer* const text = tokenizer ? &*tokenizer : nullptr;
-  const ProcessBytes process = process_bytes(*model, text, report.base.n_threads);
-  VARVE_CHECKED(open_space(flags, process, report));
+  const ProcessBytes process = process_bytes(*shapes, text, report.base.n_threads);
+  VARVE_CHECKED(open_space(flags, *shapes, process, report));
+  VARVE_TRY(const std::shared_ptr<Model> model, load_in_place_of(std::move(shapes), path));
+  report.model = model.get();
   const EngineOptions start = report.space.options(report.space.start, report.base);
   VARVE_TRY(const MemoryPlan plan, Engine::plan(*model, start));
   VARVE_TRY(report.weights, flags.engine.place_weights(*model, plan.arena_bytes));

@@ -8,14 +8,13 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "cli/engine_flags.h"
+#include "cli/paragraph.h"
 #include "tokenizer/quote.h"
 
 namespace varve::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr size_t kLineColumns = 80;
 
 EngineOptions options_of(const TuneReport& report, const Setting& setting) {
   return report.space.options(setting, report.base);
@@ -196,17 +195,6 @@ std::string paragraph(const TuneReport& report) {
   return text;
 }
 
-// In lines of kLineColumns.
-void print_wrapped(std::string_view text) {
-  while (text.size() > kLineColumns) {
-    const size_t end = text.rfind(' ', kLineColumns);
-    if (end == std::string_view::npos) break;
-    fmt::print("{}\n", text.substr(0, end));
-    text.remove_prefix(end + 1);
-  }
-  fmt::print("{}\n", text);
-}
-
 // ---- JSON
 
 Json sweep_array(const TuneReport& report, Knob knob, std::string_view name) {
@@ -304,14 +292,14 @@ void print_tune_table(const TuneReport& report) {
   fmt::print("{} settings measured in {} visits, {:.0f} s: threads {}, chunks {}\n",
              outcome.n_settings, outcome.n_visits, report.seconds,
              fmt::join(report.space.threads, " "), fmt::join(report.space.chunks, " "));
-  if (!report.refused_formats.empty()) print_wrapped(refused_text(report));
+  if (!report.refused_formats.empty()) print_paragraph(refused_text(report));
   if (!report.defaults_refused.empty()) {
-    print_wrapped(fmt::format("The defaults do not fit: {}.", report.defaults_refused));
+    print_paragraph(fmt::format("The defaults do not fit: {}.", report.defaults_refused));
   }
   print_comparison(report);
   fmt::print("\n");
-  print_wrapped(verdict(report));
-  print_wrapped(paragraph(report));
+  print_paragraph(verdict(report));
+  print_paragraph(paragraph(report));
   fmt::print("\n{}: what run, chat and bench take as --profile {}\n", report.profile,
              report.profile);
 }

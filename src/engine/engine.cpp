@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <system_error>
 #include <utility>
 
 #include "base/cpu.h"
@@ -229,11 +228,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
   engine->assemble(std::move(model), options);
   engine->memory_ = std::move(memory);
   VARVE_TRY(engine->arena_, Arena::create(engine->memory_.arena_bytes));
-  try {
-    engine->pool_->start();
-  } catch (const std::system_error& error) {
-    return usage_error("--threads {}: cannot start them: {}", options.n_threads, error.what());
-  }
+  VARVE_CHECKED(engine->pool_->start());
   ArenaBuilder wet(engine->arena_.data());
   engine->lay_out(wet);
   if (wet.bytes() != engine->memory_.arena_bytes) {

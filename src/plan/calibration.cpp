@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "attention/indexer.h"
+#include "base/contention.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "engine/speed.h"
 #include "plan/comparison.h"
@@ -32,6 +34,10 @@ constexpr int kLeastChunk = 8, kMostChunk = 32;
 constexpr double kChunkMacs = 4e10, kMostChunkMacs = 2e11;
 // Matrices of a chunk are measured with as many tokens as it has, up to these.
 constexpr int kMostMatrixTokens = 256;
+
+// Left free beside what is measured in: inputs and outputs of matrices, what the heap takes, the
+// kernel's tables of pages.
+constexpr size_t kSpareBytes = size_t{32} << 20;
 
 // Denormal numbers count as zeros in this thread and in those that it starts, until the end: zeros
 // for weights have scales that are denormal, and products of those take many times longer.
@@ -68,12 +74,12 @@ void add_macs(const std::vector<PartCost>& costs, int n_tokens, RowTimes& to) {
 
 // Seconds of all layers' indexers for the newest n_tokens of a sequence, without the matrices
 // before them, which are measured as such.
-double index_seconds(Engine& engine, const Sequence& sequence, int n_tokens) {
+Result<double> index_seconds(Engine& engine, const Sequence& sequence, int n_tokens) {
   const std::vector<LayerAttention> layers =
       own_attention(engine.model(), engine.options().formats).layers;
   const auto indexed = [](const LayerAttention& layer) { return layer.index_n_heads > 0; };
   const auto first = std::find_if(layers.begin(), layers.end(), indexed);
-  if (first == layers.end()) return 0;
+  if (first == layers.end()) return 0.0;
   const LayerAttention& shape = *first;
 
   Indexer indexer;
@@ -83,9 +89,8 @@ double index_seconds(Engine& engine, const Sequence& sequence, int n_tokens) {
   };
   ArenaBuilder dry;
   lay_out(dry);
-  auto scratch = Arena::create(dry.bytes());
-  if (!scratch) return 0;
-  ArenaBuilder wet(scratch->data());
+  VARVE_TRY(const Arena scratch, Arena::create(dry.bytes()));
+  ArenaBuilder wet(scratch.data());
   lay_out(wet);
 
   Rng rng(1);
@@ -136,7 +141,9 @@ Result<RowTimes> measure_rows(Engine& engine, int depth, int n_tokens) {
   add_macs(
       engine.model().prefill_costs(engine.options().formats, depth + n_tokens, n_tokens, n_tokens),
       n_tokens, out);
-  if (out.index_macs > 0) out.index = index_seconds(engine, session.sequence(), n_tokens);
+  if (out.index_macs > 0) {
+    VARVE_TRY(out.index, index_seconds(engine, session.sequence(), n_tokens));
+  }
   return out;
 }
 
@@ -169,23 +176,72 @@ Line Line::through(double macs1, double seconds1, double macs2, double seconds2)
 
 namespace {
 
+// What is measured first, and what rows are measured in.
+struct Rooms {
+  EngineOptions rows;
+  size_t bytes = 0;  // the larger one
+};
+
+// Before anything is touched: a run that is killed says nothing.
+Result<void> check_room(const Rooms& rooms) {
+  const size_t needed = rooms.bytes + kSpareBytes;
+  const auto text = [](size_t bytes) { return human_bytes(static_cast<double>(bytes)); };
+  if (const size_t free = available_memory_bytes(); needed > free) {
+    return usage_error("calibrating takes {} of memory, and {} are free", text(needed), text(free));
+  }
+  const size_t stacks = static_cast<size_t>(rooms.rows.n_threads - 1) * thread_stack_bytes();
+  if (const size_t free = address_space_left_bytes(); needed + stacks > free) {
+    return usage_error("calibrating takes {} of address space, and {} are left",
+                       text(needed + stacks), text(free));
+  }
+  return {};
+}
+
+// The engine whose rows are measured: at `depth` tokens there are as many steps as are measured.
+Result<Rooms> rooms_of(const Model& shapes, EngineOptions options, int depth, int chunk,
+                       bool measures_matrices) {
+  options.ctx_tokens = std::min(depth + (kMostSteps + 1) * chunk, shapes.max_position());
+  options.n_sessions = 1;
+  options.chunk_tokens = chunk;
+  options.resume_points = 0;
+  options.resume_interval_tokens = std::numeric_limits<int>::max();
+  options.arena_budget_bytes = 0;
+  VARVE_TRY(const MemoryPlan plan, Engine::plan(shapes, options));
+  const size_t matrices =
+      measures_matrices ? std::max(ReadRoof::kBytes, MatrixTimer::kBytes) : size_t{0};
+  return Rooms{options, std::max(matrices, plan.arena_bytes)};
+}
+
+int depth_of_rows(const Model& shapes, const PoolFormats& formats, int chunk) {
+  const CacheLayout layout(shapes.cache_shape(), formats);
+  const double deep =
+      std::clamp<double>(kRowBytes / layout.bytes_per_token(), kLeastDepth, kMostDepth);
+  const int most = shapes.max_position() - (kMostSteps + 1) * chunk;
+  return std::clamp(static_cast<int>(deep), 1, std::max(1, most));
+}
+
 // Roofs, and the matrices of both kinds of step.
 Result<Calibration> calibrate_matrices(const Model& shapes, const EngineOptions& options,
                                        bool has_chunk, const std::function<void()>& on_part) {
   Calibration out;
   ThreadPool pool(options.n_threads);
-  pool.start();
+  VARVE_CHECKED(pool.start());
+  const Contention contention;
   {
     ReadRoof read(pool);
     out.roofs = measure_roofs(pool, read);
   }
   on_part();
   VARVE_TRY(MatrixTimer timer, MatrixTimer::create(*options.kernels, pool, options.products));
-  out.decode.weights = timer.step_seconds(shapes, 1);
+  VARVE_TRY(out.decode.weights, timer.step_seconds(shapes, 1));
   on_part();
   const int n = std::min(kMostMatrixTokens, options.chunk_tokens);
-  if (has_chunk) out.chunk.weights = timer.step_seconds(shapes, n) / n;
+  if (has_chunk) {
+    VARVE_TRY(const double seconds, timer.step_seconds(shapes, n));
+    out.chunk.weights = seconds / n;
+  }
   on_part();
+  out.waited_share = contention.waited_share();
   return out;
 }
 
@@ -201,28 +257,20 @@ Result<Calibration> calibrate(const std::shared_ptr<const Model>& shapes,
   const bool has_chunk = kLeastChunk * macs <= kMostChunkMacs;
   const int chunk =
       static_cast<int>(std::clamp<double>(kChunkMacs / macs, kLeastChunk, kMostChunk));
+  const int depth = depth_of_rows(*shapes, options.formats, chunk);
+  VARVE_TRY(const Rooms rooms, rooms_of(*shapes, options, depth, chunk, same == nullptr));
+  VARVE_CHECKED(check_room(rooms));
   Calibration out;
   if (same != nullptr) {
-    out = {same->roofs, {}, {}};
+    out.roofs = same->roofs;
     out.decode.weights = same->decode.weights;
   } else {
     VARVE_TRY(out, calibrate_matrices(*shapes, options, has_chunk, on_part));
   }
 
-  const CacheLayout layout(shapes->cache_shape(), options.formats);
-  const int steps = (kMostSteps + 1) * chunk;
-  const double deep =
-      std::clamp<double>(kRowBytes / layout.bytes_per_token(), kLeastDepth, kMostDepth);
-  const int depth =
-      std::clamp(static_cast<int>(deep), 1, std::max(1, shapes->max_position() - steps));
-  options.ctx_tokens = std::min(depth + steps, shapes->max_position());
-  options.n_sessions = 1;
-  options.chunk_tokens = chunk;
-  options.resume_points = 0;
-  options.resume_interval_tokens = std::numeric_limits<int>::max();
-  options.arena_budget_bytes = 0;
   const FlushDenormals flush;
-  VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(shapes, options));
+  VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(shapes, rooms.rows));
+  const Contention contention;
   out.decode.n_tokens = 1;
   VARVE_CHECKED(measure_lines(*engine, depth, same ? &same->decode : nullptr, out.decode));
   on_part();
@@ -231,6 +279,7 @@ Result<Calibration> calibrate(const std::shared_ptr<const Model>& shapes,
     VARVE_CHECKED(measure_lines(*engine, depth, nullptr, out.chunk));
   }
   on_part();
+  out.waited_share = std::max(out.waited_share, contention.waited_share());
   return out;
 }
 

@@ -34,13 +34,15 @@ struct Calibration {
   Roofs roofs;
   StepTimes decode;
   StepTimes chunk;  // see calibrate()
+  // Of the time that it took, the share in which other processes had the cores.
+  double waited_share = 0;
 };
 
 /// `shapes`: of load_shapes(). Takes some seconds, and memory: 256 MiB, then an engine for a
 /// context of at most 64K tokens. A chunk is measured where it takes no more than a second or two.
 /// With `same`, of other row formats, only what rows take of a decoded token is measured. `on_part`
-/// is called after each of kCalibrationParts, with `same` of the last two. Errors: as of
-/// Engine::create(): there is not the memory.
+/// is called after each of kCalibrationParts, with `same` of the last two. Errors (usage): there is
+/// not the memory or the address space, found before any of it is touched; no more threads.
 inline constexpr int kCalibrationParts = 5;
 Result<Calibration> calibrate(
     const std::shared_ptr<const Model>& shapes, const EngineOptions& options,

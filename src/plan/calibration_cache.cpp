@@ -23,7 +23,7 @@ namespace {
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
-constexpr std::string_view kSchema = "varve.calibrations/1";
+constexpr std::string_view kSchema = "varve.calibrations/2";
 constexpr size_t kMostEntries = 200;  // the oldest go
 constexpr double kSecondsPerDay = 86400;
 
@@ -45,7 +45,7 @@ std::vector<double> numbers_of(const StepTimes& s) {
 
 std::vector<double> numbers_of(const Calibration& c) {
   std::vector<double> all = {c.roofs.read_bytes_per_s, c.roofs.f32_macs_per_s,
-                             c.roofs.bf16_macs_per_s, c.roofs.int8_macs_per_s};
+                             c.roofs.bf16_macs_per_s, c.roofs.int8_macs_per_s, c.waited_share};
   for (const StepTimes* step : {&c.decode, &c.chunk}) {
     const std::vector<double> more = numbers_of(*step);
     all.insert(all.end(), more.begin(), more.end());
@@ -57,16 +57,17 @@ StepTimes step_of(const double* n) {
   return {static_cast<int>(n[0]), n[1], n[2], {n[3], n[4]}, {n[5], n[6]}};
 }
 
-constexpr size_t kStepNumbers = 7, kRoofNumbers = 4;
+constexpr size_t kStepNumbers = 7, kFirstNumbers = 5;
 
 std::optional<Calibration> calibration_of(const std::vector<double>& n) {
-  if (n.size() != kRoofNumbers + 2 * kStepNumbers) return std::nullopt;
+  if (n.size() != kFirstNumbers + 2 * kStepNumbers) return std::nullopt;
   for (const double number : n) {
     if (!std::isfinite(number) || number < 0 || number > 1e18) return std::nullopt;
   }
   return Calibration{{n[0], n[1], n[2], n[3]},
-                     step_of(n.data() + kRoofNumbers),
-                     step_of(n.data() + kRoofNumbers + kStepNumbers)};
+                     step_of(n.data() + kFirstNumbers),
+                     step_of(n.data() + kFirstNumbers + kStepNumbers),
+                     n[4]};
 }
 
 }  // namespace

@@ -126,9 +126,9 @@ TEST(CalibrationCache, KeepsWhatItWasGiven) {
   EXPECT_EQ(cache.find("another"), nullptr);
 
   for (const char* const broken :
-       {"", "{", "[]", R"({"schema": "varve.calibrations/2", "entries": []})",
-        R"({"schema": "varve.calibrations/1", "entries": 3})",
-        R"({"schema": "varve.calibrations/1", "entries": [1, {"key": 2}, {"key": "key"},
+       {"", "{", "[]", R"({"schema": "varve.calibrations/3", "entries": []})",
+        R"({"schema": "varve.calibrations/2", "entries": 3})",
+        R"({"schema": "varve.calibrations/2", "entries": [1, {"key": 2}, {"key": "key"},
             {"key": "key", "made": 1, "numbers": [1, 2]},
             {"key": "key", "made": 1, "numbers": [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,-1]}]})"}) {
     std::ofstream(cache.file(), std::ios::trunc) << broken;

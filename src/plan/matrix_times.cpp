@@ -9,8 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/memory.h"
-
 namespace varve {
 namespace {
 
@@ -23,9 +21,6 @@ constexpr int kFill = 0x3a;
 constexpr double kSeconds = 0.004;
 constexpr int kLeastRuns = 4;
 constexpr size_t kMostSlice = size_t{64} << 20;
-
-// Left free beside what is measured over: inputs, outputs, the kernel's tables.
-constexpr size_t kSpareBytes = size_t{16} << 20;
 
 size_t scale_bytes(const Weight& w) {
   if (w.scales == nullptr) return 0;
@@ -40,34 +35,39 @@ MatrixTimer::MatrixTimer(Arena memory, const Kernels& kernels, ThreadPool& pool,
 
 Result<MatrixTimer> MatrixTimer::create(const Kernels& kernels, ThreadPool& pool,
                                         Products products) {
-  if (available_memory_bytes() < kBytes + kSpareBytes) {
-    return usage_error("calibrating takes {} of memory, and {} are free",
-                       human_bytes(static_cast<double>(kBytes)),
-                       human_bytes(static_cast<double>(available_memory_bytes())));
-  }
   VARVE_TRY(Arena memory, Arena::create(kBytes));
   std::memset(memory.data(), kFill, kBytes);
   return MatrixTimer(std::move(memory), kernels, pool, products);
 }
 
-double MatrixTimer::seconds_of(const Weight& shape, int n_tokens) {
+Result<double> MatrixTimer::seconds_of(const Weight& shape, int n_tokens) {
   Weight slice = shape;
   slice.first_row = 0;
   const size_t most_rows = std::max<size_t>(1, kMostSlice / std::max<size_t>(1, shape.row_bytes));
   slice.n_rows = static_cast<int>(std::min(static_cast<size_t>(shape.n_rows), most_rows));
   const size_t data_bytes = static_cast<size_t>(slice.n_rows) * slice.row_bytes;
   const size_t bytes = (data_bytes + scale_bytes(slice) + 63) / 64 * 64;
+  if (bytes > kBytes) {
+    return fail(ErrorKind::internal, "a slice of {} bytes of a matrix is larger than {}", bytes,
+                kBytes);
+  }
 
   Exec exec(*kernels_, *pool_, products_);
   const size_t n_in = static_cast<size_t>(n_tokens) * static_cast<size_t>(slice.n_cols);
   const size_t n_out = static_cast<size_t>(n_tokens) * static_cast<size_t>(slice.n_rows);
+  float* x = nullptr;
+  float* y = nullptr;
+  const auto lay_out = [&](ArenaBuilder& arena) {
+    exec.lay_out(arena, n_in);
+    x = arena.take<float>("inputs", n_in);
+    y = arena.take<float>("outputs", n_out);
+  };
   ArenaBuilder dry;
-  exec.lay_out(dry, n_in);
-  auto scratch = Arena::create(dry.bytes());
-  if (!scratch || bytes > kBytes) return 0;
-  ArenaBuilder wet(scratch->data());
-  exec.lay_out(wet, n_in);
-  std::vector<float> x(n_in, 0.5f), y(n_out);
+  lay_out(dry);
+  VARVE_TRY(const Arena scratch, Arena::create(dry.bytes()));
+  ArenaBuilder wet(scratch.data());
+  lay_out(wet);
+  std::fill_n(x, n_in, 0.5f);
 
   std::vector<double> seconds;
   double total = 0;
@@ -77,7 +77,7 @@ double MatrixTimer::seconds_of(const Weight& shape, int n_tokens) {
     if (slice.scales != nullptr) slice.scales = slice.data + data_bytes;
     at_ += bytes;
     const auto begin = Clock::now();
-    exec.linear(slice, x.data(), n_tokens, y.data());
+    exec.linear(slice, x, n_tokens, y);
     seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
     total += seconds.back();
   }
@@ -87,21 +87,31 @@ double MatrixTimer::seconds_of(const Weight& shape, int n_tokens) {
   return *at * shape.n_rows / slice.n_rows;
 }
 
-double MatrixTimer::step_seconds(const Model& model, int n_tokens) {
+Result<double> MatrixTimer::step_seconds(const Model& model, int n_tokens) {
   using Key = std::tuple<DType, DType, int, int, int>;  // types, rows, columns, tokens
   std::map<Key, double> known;
   const Weight* last = nullptr;  // the head
   model.visit_weights([&](const Weight& w, double) { last = &w; });
   double total = 0;
+  Result<void> done;
   model.visit_weights([&](const Weight& w, double share) {
+    if (!done) return;
     // Of an expert: how likely some token needs it, and how many do then.
     const double needed = 1 - std::pow(1 - share, n_tokens);
     const int n =
         &w == last ? 1 : std::max(1, static_cast<int>(std::lround(n_tokens * share / needed)));
     const auto [at, is_new] = known.try_emplace({w.type, w.scale_type, w.n_rows, w.n_cols, n}, 0.0);
-    if (is_new) at->second = seconds_of(w, n);
+    if (is_new) {
+      const Result<double> seconds = seconds_of(w, n);
+      if (!seconds) {
+        done = tl::unexpected<Error>(seconds.error());
+        return;
+      }
+      at->second = *seconds;
+    }
     total += needed * at->second;
   });
+  VARVE_CHECKED(done);
   return total;
 }
 

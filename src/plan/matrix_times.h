@@ -11,16 +11,16 @@ class MatrixTimer {
  public:
   static constexpr size_t kBytes = size_t{256} << 20;
 
-  /// Errors: there is not the memory.
+  /// Error (usage): there is not the memory.
   static Result<MatrixTimer> create(const Kernels& kernels, ThreadPool& pool, Products products);
 
   /// Seconds of all matrices of a step of n_tokens with logits of the last, experts as many as are
-  /// expected to be needed.
-  double step_seconds(const Model& model, int n_tokens);
+  /// expected to be needed. Error (usage): there is not the memory for inputs and outputs.
+  Result<double> step_seconds(const Model& model, int n_tokens);
 
  private:
   explicit MatrixTimer(Arena memory, const Kernels& kernels, ThreadPool& pool, Products products);
-  double seconds_of(const Weight& shape, int n_tokens);
+  Result<double> seconds_of(const Weight& shape, int n_tokens);
 
   Arena memory_;
   const Kernels* kernels_;
