@@ -241,6 +241,85 @@ TEST_P(Laws, RewindOfAForkLeavesTheOtherAlone) {
   expect_plain(*b);
 }
 
+// Sessions that come and go, each beginning with tokens that others have read: whatever is taken
+// over of it, in however small a pool, the logits are those of the plain run.
+TEST_P(Laws, KnownPrefixes) {
+  const auto noise = random_ids(kTokens, vocab_, 55);
+  for (const int interval : {64, 100000}) {
+    EngineOptions options = options_;
+    options.chunk_tokens = 50;
+    options.ctx_tokens = kTokens + 8;
+    options.n_threads = 2;
+    options.n_sessions = 2;
+    options.resume_points = interval == 64 ? 3 : 0;
+    options.kept_points = 2;
+    options.resume_interval_tokens = interval;
+    const auto engine = engine_or_fail(model_, options);
+    Rng rng(static_cast<uint64_t>(interval));
+    int n_reused = 0;
+    for (int round = 0; round < 25; ++round) {
+      const int n = 1 + static_cast<int>(rng.below(kTokens));
+      auto session = engine->new_session(ids(0, n));
+      ASSERT_TRUE(session) << session.error().message;
+      n_reused += session->n_reused();
+      while (session->n_pending() > 0) engine->step();
+      expect_plain(*session);
+      // On to somewhere else, or along the same way; back, too.
+      if (rng.below(2) == 0) {
+        ASSERT_TRUE(session->append(std::span(noise).first(rng.below(8) + 1)));
+        const int to = static_cast<int>(rng.below(static_cast<uint64_t>(n))) + 1;
+        ASSERT_TRUE(session->rewind(to));
+        expect_plain(*session);
+      } else if (n < kTokens) {
+        const int more = 1 + static_cast<int>(rng.below(static_cast<uint64_t>(kTokens - n)));
+        ASSERT_TRUE(session->append(ids(n, n + more)));
+        expect_plain(*session);
+      }
+    }
+    EXPECT_GT(n_reused, 0);
+  }
+}
+
+// Blocks are there and no details are: so many tokens are read again that every layer's newest rows
+// are right, and what blocks hold stays.
+TEST(BundledModel, RepliesTheSameFromBlocksAlone) {
+  const auto model = testing_support::load_or_fail(VARVE_SOURCE_DIR "/models/varve-tiny");
+  EngineOptions options;
+  options.formats = PoolFormats::all(RowFormat::native);
+  options.ctx_tokens = 2500;
+  options.chunk_tokens = 512;
+  options.n_threads = 2;
+  options.n_sessions = 1;
+  options.resume_points = 0;
+  options.resume_interval_tokens = 100000;
+  const auto ids = random_ids(2200, model->vocab_size(), 8);
+  const auto cold = engine_or_fail(model, options), warm = engine_or_fail(model, options);
+  const int replay = warm->cache().layout().replay_tokens().value();
+  ASSERT_LT(replay, 1500);
+  {
+    Session first = session_or_fail(*warm);
+    ASSERT_TRUE(first.append(ids));
+    // Back to where no resume point is.
+    for (const int to : {2176, 2100, 1999, 1537}) {
+      ASSERT_TRUE(first.rewind(to));
+      Session plain = session_or_fail(*cold);
+      ASSERT_TRUE(plain.append(std::span(ids).first(static_cast<size_t>(to))));
+      EXPECT_EQ(first_difference(first.logits(), plain.logits(), model->vocab_size()), -1) << to;
+    }
+    ASSERT_TRUE(first.append(std::span(ids).subspan(1537)));
+  }
+  // Others, of which blocks are known and the last point has been taken for something else.
+  for (const int n : {2176, 2047, 1600, 1537}) {
+    auto again = warm->new_session(std::span(ids).first(static_cast<size_t>(n)));
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_EQ(again->n_reused(), n / kBlockTokens * kBlockTokens - replay);
+    while (again->n_pending() > 0) warm->step();
+    Session plain = session_or_fail(*cold);
+    ASSERT_TRUE(plain.append(std::span(ids).first(static_cast<size_t>(n))));
+    EXPECT_EQ(first_difference(again->logits(), plain.logits(), model->vocab_size()), -1) << n;
+  }
+}
+
 TEST_P(Laws, NeighboursInTheSameStep) {
   EngineOptions options = options_;
   options.chunk_tokens = 37;

@@ -39,6 +39,7 @@ void close_entries(Exec& exec, const Compressor& c, const Segment& segment, int 
   const RowFormat format = is_entry ? layout.formats.entries(shape.kind) : layout.formats.index;
   exec.parallel(end - first, [&](int item, int thread) {
     const int w = first + item;
+    if (segment.sequence->is_restored(layer, w)) return;
     std::array<const float*, kMaxSlots> kv;
     std::array<const float*, kMaxSlots> score;
     int n_slots = 0;

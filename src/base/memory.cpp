@@ -1,6 +1,7 @@
 #include "base/memory.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sys/resource.h>
 
@@ -110,6 +111,12 @@ size_t private_resident_bytes() {
 
 size_t peak_resident_bytes() {
   return proc_kib("/proc/self/status", "VmHWM:", 0);
+}
+
+void release_free_memory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
 }
 
 std::string human_bytes(double bytes) {

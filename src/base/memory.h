@@ -24,6 +24,10 @@ size_t private_resident_bytes();
 /// Peak resident set of this process so far, in bytes (VmHWM).
 size_t peak_resident_bytes();
 
+/// Gives the heap's free pages back to the system, where the C library can: what was parsed and
+/// dropped is no part of a run.
+void release_free_memory();
+
 /// "1.50 GiB"
 std::string human_bytes(double bytes);
 

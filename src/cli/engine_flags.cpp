@@ -107,7 +107,9 @@ Result<void> apply_kv(const std::string& text, PoolFormats& formats) {
 Result<std::unique_ptr<Model>> load_in_place_of(std::shared_ptr<const Model> shapes,
                                                 const std::string& path) {
   shapes.reset();
-  return load_model(path);
+  auto model = load_model(path);
+  release_free_memory();
+  return model;
 }
 
 Result<std::unique_ptr<Model>> EngineFlags::open_shapes(const std::string& path) const {

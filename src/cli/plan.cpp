@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/cpu.h"
+#include "base/memory.h"
 #include "cli/engine_flags.h"
 #include "cli/model_path.h"
 #include "cli/plan_compare.h"
@@ -87,6 +88,7 @@ Result<Trial> measured(const PlanFlags& flags, const std::string& path,
   VARVE_TRY(const Wall wall, Wall::parse(flags.engine.memory));
   VARVE_TRY(const EngineOptions fitting, fit_within(*model, options, process, wall, 1));
   if (process.tokenizer_known != Known::exact) process.tokenizer = 0;  // there is none
+  release_free_memory();
   return try_out(model, fitting, process);
 }
 
@@ -149,7 +151,7 @@ Result<void> plan(const PlanFlags& flags) {
   VARVE_TRY(EngineOptions options, flags.engine.options());
   VARVE_TRY(const std::string given, model_or_bundled(flags.engine.model));
   const std::string path = model_or_published(given);
-  VARVE_TRY(const std::shared_ptr<const Model> shapes, load(path));
+  VARVE_TRY(std::shared_ptr<const Model> shapes, load(path));
   VARVE_CHECKED(flags.engine.check_pools(*shapes));
   if (flags.compare) {
     return compare_attention(*shapes, model_name(path), options.formats,
@@ -157,11 +159,13 @@ Result<void> plan(const PlanFlags& flags) {
   }
   Plan out;
   out.model_name = model_name(path);
-  out.model = shapes.get();
   VARVE_TRY(out.options, options_of(flags, *shapes, options));
   if (flags.measure) {
+    shapes.reset();  // a run holds its model once
     VARVE_TRY(out.trial, measured(flags, path, out.options));
+    VARVE_TRY(shapes, load(path));
   }
+  out.model = shapes.get();
   VARVE_TRY(out.machine, machine_of(flags));
   const std::optional<Tokenizer> tokenizer = tokenizer_of(path, *shapes);
   VARVE_CHECKED(plan_memory(

@@ -15,6 +15,8 @@ namespace {
 constexpr int kMaxAutoChunk = 512;
 constexpr int kLeastAutoChunk = 32;
 
+constexpr int kMostKeptTokens = 1 << 26, kMostKeptPoints = 1 << 16;
+
 Result<EngineOptions> checked(const Model& model, EngineOptions options) {
   if (options.kernels == nullptr) {
     VARVE_TRY(options.kernels, select_kernels(""));
@@ -38,6 +40,15 @@ Result<EngineOptions> checked(const Model& model, EngineOptions options) {
   }
   if (options.resume_points < 0 || options.resume_points > 1024) {
     return usage_error("{} resume points: expected 0 to 1024", options.resume_points);
+  }
+  if (options.kept_tokens < 0 || options.kept_tokens > kMostKeptTokens || options.kept_points < 0 ||
+      options.kept_points > kMostKeptPoints) {
+    return usage_error("{} tokens and {} resume points to keep: expected up to {} and {}",
+                       options.kept_tokens, options.kept_points, kMostKeptTokens, kMostKeptPoints);
+  }
+  if (options.mixed_prefill_tokens < 1) {
+    return usage_error("{} tokens of prefill beside decoding: expected 1 or more",
+                       options.mixed_prefill_tokens);
   }
   if (options.resume_interval_tokens < 1) {
     return usage_error("a resume point every {} tokens: expected 1 or more",
@@ -210,7 +221,9 @@ void Engine::assemble(std::shared_ptr<const Model> model, const EngineOptions& o
                                    CacheOptions{.formats = options.formats,
                                                 .ctx_tokens = options.ctx_tokens,
                                                 .n_sequences = options.n_sessions,
-                                                .resume_points = options.resume_points});
+                                                .resume_points = options.resume_points,
+                                                .kept_blocks = options.kept_tokens / kBlockTokens,
+                                                .kept_points = options.kept_points});
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model,
@@ -255,6 +268,31 @@ Result<Session> Engine::new_session() {
   return adopt(std::move(sequence));
 }
 
+Result<void> Engine::check_ids(std::span<const int32_t> ids) const {
+  const int vocab = model_->vocab_size();
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= vocab) {
+      return usage_error("token {} has id {}; the vocabulary has ids 0 to {}", i, ids[i],
+                         vocab - 1);
+    }
+  }
+  return {};
+}
+
+Result<Session> Engine::new_session(std::span<const int32_t> ids) {
+  VARVE_CHECKED(check_ids(ids));
+  VARVE_TRY(Sequence sequence, cache_->new_sequence(ids));
+  VARVE_CHECKED(sequence.reserve(static_cast<int>(ids.size())));
+  VARVE_TRY(Session session, adopt(std::move(sequence)));
+  session.n_reused_ = session.n_tokens();
+  session.n_pending_ = static_cast<int>(ids.size()) - session.n_tokens();
+  if (session.n_pending_ == 0 && !ids.empty()) {
+    runner_->logits_of_newest(session.sequence_, session.logits_);
+    session.has_logits_ = true;
+  }
+  return session;
+}
+
 Result<Session> Engine::adopt(Sequence sequence) {
   const auto free = std::find(sessions_.begin(), sessions_.end(), nullptr);
   const auto slot = free - sessions_.begin();
@@ -262,30 +300,46 @@ Result<Session> Engine::adopt(Sequence sequence) {
                  logits_ + slot * static_cast<std::ptrdiff_t>(model_->vocab_size()));
 }
 
-// Picks the tokens of the next step. Sessions take turns; each gets what is left of the chunk, but
-// never past a multiple of the resume interval, where a resume point is due.
+// Picks the tokens of the next step: first of sessions that wait for one token, which decode, then
+// of those that read more.
 int Engine::schedule() {
   batch_ids_.clear();
   segments_.clear();
   segment_slots_.clear();
   logit_rows_.clear();
+  int left = take_turns(options_.chunk_tokens, true);
+  if (!segments_.empty()) left = std::min(left, options_.mixed_prefill_tokens);
+  take_turns(left, false);
+  next_slot_ = (next_slot_ + 1) % static_cast<int>(sessions_.size());
+  return static_cast<int>(batch_ids_.size());
+}
+
+// Sessions take turns, another one first at each step. What is left of the chunk is shared evenly
+// by those that are still to come, but none reads past a multiple of the resume interval, where a
+// resume point is due. Returns what is left then.
+int Engine::take_turns(int left, bool decoding) {
   const int n_slots = static_cast<int>(sessions_.size());
-  int left = options_.chunk_tokens;
+  const auto waits = [&](const Session* session) {
+    return session != nullptr && session->n_pending() > 0 &&
+           (session->n_pending() == 1) == decoding;
+  };
+  auto n_waiting = std::count_if(sessions_.begin(), sessions_.end(), waits);
   for (int i = 0; i < n_slots && left > 0; ++i) {
     const int slot = (next_slot_ + i) % n_slots;
     Session* const session = sessions_[static_cast<size_t>(slot)];
-    if (session == nullptr || session->n_pending() == 0) continue;
+    if (!waits(session)) continue;
     const int start = session->n_tokens();
     const int interval = options_.resume_interval_tokens;
-    const int n = std::min({session->n_pending(), left, interval - start % interval});
+    const int share = (left + static_cast<int>(n_waiting) - 1) / static_cast<int>(n_waiting);
+    const int n = std::min({session->n_pending(), share, interval - start % interval});
     const int32_t* const ids = session->sequence_.next_ids().data();
     segments_.push_back({&session->sequence_, static_cast<int>(batch_ids_.size()), n, start});
     segment_slots_.push_back(slot);
     batch_ids_.insert(batch_ids_.end(), ids, ids + n);
     left -= n;
+    --n_waiting;
   }
-  next_slot_ = (next_slot_ + 1) % n_slots;
-  return static_cast<int>(batch_ids_.size());
+  return left;
 }
 
 int Engine::step() {

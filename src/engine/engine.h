@@ -34,6 +34,13 @@ struct EngineOptions {
   int resume_points = 4;              // kept per session
   int resume_interval_tokens = 4096;  // a resume point at every multiple of it
   size_t arena_budget_bytes = 0;      // that the arena may take; 0: what the machine has
+  // Room for what ended sessions leave to those that begin alike, beside what sessions take at
+  // most.
+  int kept_tokens = 0;  // in whole blocks
+  int kept_points = 0;  // resume points
+  // Of a step in which some sessions decode, tokens that others read at most: how long a token of
+  // the former may take.
+  int mixed_prefill_tokens = 128;
 };
 
 /// Where chunk_tokens is left open, it is the largest power of two from 32 to 512 whose scratch,
@@ -89,6 +96,8 @@ class Session {
   }
   /// Tokens that wait for step().
   int n_pending() const { return n_pending_; }
+  /// Of the tokens that the session was made for, those that the cache knew: they were not read.
+  int n_reused() const { return n_reused_; }
 
   /// Gives the session tokens to read and returns at once. Errors (usage): an id outside the
   /// vocabulary, more tokens than the context holds; the session is then as it was.
@@ -127,7 +136,8 @@ class Session {
 
   Engine* engine_ = nullptr;
   Sequence sequence_;
-  int n_pending_ = 0;        // the first of sequence_.next_ids()
+  int n_pending_ = 0;  // the first of sequence_.next_ids()
+  int n_reused_ = 0;
   float* logits_ = nullptr;  // [vocab_size], the engine's
   bool has_logits_ = false;
   int slot_ = -1;
@@ -156,6 +166,9 @@ class Engine {
   ~Engine();
 
   Result<Session> new_session();
+  /// A session that reads these tokens: those that the cache knows are there already, the others
+  /// wait for step(). Errors: as of enqueue(); all sessions are alive.
+  Result<Session> new_session(std::span<const int32_t> ids);
 
   /// Runs one chunk of waiting tokens, of as many sessions as have some. Returns how many tokens
   /// it read: 0 when nothing waits.
@@ -185,7 +198,9 @@ class Engine {
   static Result<MemoryPlan> fit_beside(const Model& model, const EngineOptions& options,
                                        const Spare& spare, size_t loaded_bytes);
   Result<Session> adopt(Sequence sequence);
+  Result<void> check_ids(std::span<const int32_t> ids) const;
   int schedule();
+  int take_turns(int left, bool decoding);
   void postprocess();
 
   std::shared_ptr<const Model> model_;

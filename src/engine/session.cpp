@@ -21,6 +21,7 @@ Session& Session::operator=(Session&& other) noexcept {
   engine_ = std::exchange(other.engine_, nullptr);
   sequence_ = std::move(other.sequence_);
   n_pending_ = std::exchange(other.n_pending_, 0);
+  n_reused_ = other.n_reused_;
   logits_ = std::exchange(other.logits_, nullptr);
   has_logits_ = std::exchange(other.has_logits_, false);
   slot_ = std::exchange(other.slot_, -1);
@@ -42,13 +43,7 @@ void Session::leave() {
 
 Result<void> Session::enqueue(std::span<const int32_t> ids) {
   if (engine_ == nullptr) return usage_error("the session is over: it has no engine");
-  const int vocab = engine_->model_->vocab_size();
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0 || ids[i] >= vocab) {
-      return usage_error("token {} has id {}; the vocabulary has ids 0 to {}", i, ids[i],
-                         vocab - 1);
-    }
-  }
+  VARVE_CHECKED(engine_->check_ids(ids));
   const size_t in_all =
       static_cast<size_t>(n_tokens()) + static_cast<size_t>(n_pending()) + ids.size();
   if (in_all > static_cast<size_t>(engine_->options_.ctx_tokens)) {
@@ -108,6 +103,7 @@ Result<void> Session::fill_seeded(int n, uint64_t seed) {
                        n_tokens() + n_pending());
   }
   VARVE_CHECKED(sequence_.reserve(n));
+  sequence_.keep_private();
   const CacheShape shape = engine_->model_->cache_shape();
   Rng rng(seed);
   const PoolFormats& formats = engine_->options_.formats;

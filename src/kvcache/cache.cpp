@@ -27,15 +27,20 @@ Cache::Cache(const CacheShape& shape, const CacheOptions& options)
     : layout_(shape, options.formats),
       options_(options),
       blocks_per_sequence_(blocks_for(options.ctx_tokens)),
-      n_blocks_(blocks_per_sequence_ * options.n_sequences),
-      n_details_((1 + options.resume_points) * options.n_sequences) {}
+      n_blocks_(blocks_per_sequence_ * options.n_sequences + options.kept_blocks),
+      n_details_((1 + options.resume_points) * options.n_sequences + options.kept_points) {}
 
 void Cache::lay_out(ArenaBuilder& arena) {
   blocks_ =
       arena.take<std::byte>("cache blocks", static_cast<size_t>(n_blocks_) * layout_.block_bytes);
   details_ = arena.take<std::byte>("cache windows and states",
                                    static_cast<size_t>(n_details_) * layout_.detail_bytes);
-  auto* const tables = arena.take<int32_t>("cache tables", static_cast<size_t>(n_blocks_));
+  const size_t n_table =
+      static_cast<size_t>(options_.n_sequences) * static_cast<size_t>(blocks_per_sequence_);
+  auto* const tables = arena.take<int32_t>("cache tables", n_table);
+  auto* const keys = arena.take<BlockKey>("cache tables", n_table);
+  tails_ = arena.take<int32_t>("cache tables", static_cast<size_t>(n_details_) * kBlockTokens);
+  index_.lay_out(arena, n_blocks_);
   auto* const ids =
       arena.take<int32_t>("cache tables", static_cast<size_t>(options_.n_sequences) *
                                               static_cast<size_t>(options_.ctx_tokens));
@@ -43,6 +48,7 @@ void Cache::lay_out(ArenaBuilder& arena) {
   slots_.resize(static_cast<size_t>(options_.n_sequences));
   for (size_t s = 0; s < slots_.size(); ++s) {
     slots_[s].table = tables + s * static_cast<size_t>(blocks_per_sequence_);
+    slots_[s].keys = keys + s * static_cast<size_t>(blocks_per_sequence_);
     slots_[s].ids = ids + s * static_cast<size_t>(options_.ctx_tokens);
     slots_[s].points.reserve(static_cast<size_t>(options_.resume_points) + 1);
   }
@@ -50,6 +56,7 @@ void Cache::lay_out(ArenaBuilder& arena) {
   block_refs_.assign(static_cast<size_t>(n_blocks_), 0);
   free_details_ = descending(n_details_);
   detail_refs_.assign(static_cast<size_t>(n_details_), 0);
+  known_points_.resize(static_cast<size_t>(n_details_));
 }
 
 CacheBytes Cache::bytes() const {
@@ -64,9 +71,20 @@ CacheBytes Cache::bytes() const {
   return out;
 }
 
+int Cache::blocks_in_use() const {
+  std::vector<bool> used(static_cast<size_t>(n_blocks_));
+  for (const Slot& slot : slots_) {
+    if (!slot.alive) continue;
+    for (int b = 0; b < slot.n_blocks; ++b) used[static_cast<size_t>(slot.table[b])] = true;
+  }
+  return static_cast<int>(std::ranges::count(used, true));
+}
+
 // The pools cannot run dry: n_sequences tables of blocks_per_sequence references never hold more
-// than n_blocks distinct blocks, and the same holds for detail slots.
+// than n_blocks distinct blocks, what the index alone holds can go, and the same holds for detail
+// slots.
 int Cache::take_block() {
+  if (free_blocks_.empty()) evict_block();
   assert(!free_blocks_.empty());
   const int id = free_blocks_.back();
   free_blocks_.pop_back();
@@ -79,6 +97,7 @@ void Cache::drop_block(int id) {
 }
 
 int Cache::take_detail() {
+  if (free_details_.empty()) evict_point();
   assert(!free_details_.empty());
   const int id = free_details_.back();
   free_details_.pop_back();
@@ -97,6 +116,8 @@ Result<Sequence> Cache::new_sequence() {
     slot.alive = true;
     slot.n_tokens = 0;
     slot.n_blocks = 0;
+    slot.restored_tokens = 0;
+    slot.is_private = false;
     slot.points.clear();
     slot.detail = take_detail();
     return Sequence(this, static_cast<int>(s));
@@ -110,13 +131,21 @@ void Cache::truncate(Slot& slot, int n_tokens) {
   const int keep = blocks_for(n_tokens);
   while (slot.n_blocks > keep) drop_block(slot.table[--slot.n_blocks]);
   slot.n_tokens = n_tokens;
+  slot.restored_tokens = std::min(slot.restored_tokens, n_tokens / kBlockTokens * kBlockTokens);
   if (n_tokens % kBlockTokens == 0) return;
   int32_t& last = slot.table[keep - 1];
   if (block_refs_[static_cast<size_t>(last)] == 1) return;
-  const int copy = take_block();
-  std::memcpy(block(copy), block(last), layout_.block_bytes);
+  const int copy = copy_of_block(last);
   drop_block(last);
   last = copy;
+}
+
+int Cache::copy_of_block(int id) {
+  ++block_refs_[static_cast<size_t>(id)];  // so that it is not what goes to make room
+  const int copy = take_block();
+  std::memcpy(block(copy), block(id), layout_.block_bytes);
+  drop_block(id);
+  return copy;
 }
 
 Sequence::Sequence(Sequence&& other) noexcept
@@ -138,6 +167,8 @@ Sequence::~Sequence() {
 void Sequence::release() {
   if (cache_ == nullptr) return;
   Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
+  cache_->know_point(slot, slot.detail);
+  cache_->touch_blocks(slot);
   cache_->truncate(slot, 0);
   for (const Cache::ResumePoint& point : slot.points) cache_->drop_detail(point.detail);
   slot.points.clear();
@@ -179,7 +210,9 @@ void Sequence::commit(std::span<const int32_t> ids) {
   Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
   assert(blocks_for(slot.n_tokens + static_cast<int>(ids.size())) <= slot.n_blocks);
   std::copy(ids.begin(), ids.end(), slot.ids + slot.n_tokens);
+  const int first = slot.n_tokens / kBlockTokens;
   slot.n_tokens += static_cast<int>(ids.size());
+  for (int b = first; (b + 1) * kBlockTokens <= slot.n_tokens; ++b) cache_->seal(slot, b);
 }
 
 std::byte* Sequence::entry(int layer, int w) const {
@@ -247,7 +280,10 @@ void Sequence::store_kv(int layer, int pos, int head, const float* key, const fl
     }
   };
   const int block = pos / kBlockTokens, row = pos % kBlockTokens;
-  store(kv_block(layer, block), kBlockTokens, row, formats.k, formats.v);
+  const bool is_in_block = layout.shape.layers[static_cast<size_t>(layer)].window == 0;
+  if (!is_in_block || pos >= restored_tokens()) {
+    store(kv_block(layer, block), kBlockTokens, row, formats.k, formats.v);
+  }
   if (at.k_exact.row_bytes + at.v_exact.row_bytes == 0) return;
   if (formats.recent_tokens > 0) {
     store(recent_block(layer, block), kBlockTokens, row, RowFormat::bf16, RowFormat::bf16);
@@ -310,20 +346,20 @@ Result<Sequence> Sequence::fork() const {
   VARVE_TRY(Sequence twin, cache_->new_sequence());
   const Cache::Slot& from = cache_->slots_[static_cast<size_t>(slot_)];
   Cache::Slot& to = cache_->slots_[static_cast<size_t>(twin.slot_)];
-  const int n_sealed = from.n_tokens / kBlockTokens;
-  for (int b = 0; b < n_sealed; ++b) {
+  const int n_shared = std::max(from.n_tokens, from.restored_tokens) / kBlockTokens;
+  for (int b = 0; b < n_shared; ++b) {
     to.table[b] = from.table[b];
+    to.keys[b] = from.keys[b];
     ++cache_->block_refs_[static_cast<size_t>(from.table[b])];
   }
-  to.n_blocks = n_sealed;
-  if (from.n_tokens % kBlockTokens != 0) {
-    const int copy = cache_->take_block();
-    std::memcpy(cache_->block(copy), cache_->block(from.table[n_sealed]),
-                cache_->layout_.block_bytes);
-    to.table[to.n_blocks++] = copy;
+  to.n_blocks = n_shared;
+  if (from.n_tokens > n_shared * kBlockTokens) {
+    to.table[to.n_blocks++] = cache_->copy_of_block(from.table[n_shared]);
   }
+  to.restored_tokens = from.restored_tokens;
+  to.is_private = from.is_private;
   std::memcpy(cache_->detail(to.detail), cache_->detail(from.detail), cache_->layout_.detail_bytes);
-  std::copy_n(from.ids, from.n_tokens, to.ids);
+  std::copy_n(from.ids, std::max(from.n_tokens, from.restored_tokens), to.ids);
   to.n_tokens = from.n_tokens;
   to.points.assign(from.points.begin(), from.points.end());
   for (const Cache::ResumePoint& point : to.points) {
@@ -336,7 +372,7 @@ void Sequence::save_resume_point() {
   Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
   auto& points = slot.points;
   const int now = slot.n_tokens;
-  if (cache_->options_.resume_points == 0 || now == 0) return;
+  if (cache_->options_.resume_points == 0 || now == 0 || now < slot.restored_tokens) return;
   if (!points.empty() && points.back().pos == now) return;
   if (points.size() == static_cast<size_t>(cache_->options_.resume_points)) {
     // What losing point i costs is the gap that it leaves, and the further back the gap lies the
@@ -358,21 +394,31 @@ void Sequence::save_resume_point() {
   const int copy = cache_->take_detail();
   std::memcpy(cache_->detail(copy), cache_->detail(slot.detail), cache_->layout_.detail_bytes);
   points.push_back({now, copy});
+  cache_->know_point(slot, copy);
 }
 
 int Sequence::rewind_to_resume_point(int pos) {
   Cache::Slot& slot = cache_->slots_[static_cast<size_t>(slot_)];
   assert(pos >= 0 && pos <= slot.n_tokens);
-  if (pos == slot.n_tokens) return pos;
+  if (pos == slot.n_tokens && pos >= slot.restored_tokens) return pos;
   while (!slot.points.empty() && slot.points.back().pos > pos) {
     cache_->drop_detail(slot.points.back().detail);
     slot.points.pop_back();
   }
-  int to = slot.points.empty() ? 0 : slot.points.back().pos;
+  const int to = slot.points.empty() ? 0 : slot.points.back().pos;
   if (to < pos && !cache_->layout_.keeps_detail()) {
     // All that a token needs of those before it is in blocks.
-    to = pos - 1;
-  } else if (to > 0) {
+    cache_->truncate(slot, pos - 1);
+    return pos - 1;
+  }
+  const int sealed = pos / kBlockTokens * kBlockTokens;
+  const int replay = cache_->replay_start(sealed);
+  if (replay > to) {
+    cache_->truncate(slot, sealed);
+    cache_->begin_replay(slot, replay, sealed);
+    return replay;
+  }
+  if (to > 0) {
     std::memcpy(cache_->detail(slot.detail), cache_->detail(slot.points.back().detail),
                 cache_->layout_.detail_bytes);
   }
@@ -386,6 +432,41 @@ std::vector<int> Sequence::resume_positions() const {
     positions.push_back(point.pos);
   }
   return positions;
+}
+
+int Sequence::restored_tokens() const {
+  return cache_->slots_[static_cast<size_t>(slot_)].restored_tokens;
+}
+
+bool Sequence::is_restored(int layer, int w) const {
+  const int ratio = cache_->layout_.shape.layers[static_cast<size_t>(layer)].ratio;
+  return (w + 1) * ratio <= restored_tokens();
+}
+
+void Sequence::keep_private() {
+  cache_->slots_[static_cast<size_t>(slot_)].is_private = true;
+}
+
+bool Sequence::is_private() const {
+  return cache_->slots_[static_cast<size_t>(slot_)].is_private;
+}
+
+const BlockKey& Sequence::key(int b) const {
+  return cache_->slots_[static_cast<size_t>(slot_)].keys[b];
+}
+
+const BlockKey& Sequence::parent_key(int pos) const {
+  return cache_->parent_key(cache_->slots_[static_cast<size_t>(slot_)], pos / kBlockTokens);
+}
+
+std::span<const std::byte> Sequence::block_rows(int b) const {
+  const int id = cache_->slots_[static_cast<size_t>(slot_)].table[b];
+  return {cache_->block(id), cache_->layout_.block_bytes};
+}
+
+std::span<const std::byte> Sequence::detail_rows() const {
+  const int id = cache_->slots_[static_cast<size_t>(slot_)].detail;
+  return {cache_->detail(id), cache_->layout_.detail_bytes};
 }
 
 }  // namespace varve

@@ -93,6 +93,7 @@ TEST(Cache, AForkSharesSealedBlocksAndNothingThatChanges) {
   EXPECT_EQ(f.cache.blocks_in_use(), 4);
   a = Sequence();
   EXPECT_EQ(f.cache.blocks_in_use(), 0);
+  EXPECT_EQ(f.cache.known_blocks(), 3);
 }
 
 TEST(Cache, RewindGoesToTheNearestPointBelow) {
@@ -161,7 +162,7 @@ TEST(Cache, CopyOnWriteNeverRunsOutOfBlocks) {
     append(*s, 156);
     expect_marks(*s);
   }
-  EXPECT_EQ(f.cache.blocks_in_use(), 6);
+  EXPECT_EQ(f.cache.blocks_in_use(), 2);  // the same tokens: the same blocks
 }
 
 // Layers of keys and values: of all tokens, and of a window.
@@ -223,9 +224,10 @@ TEST(Cache, KeysAndValuesSurviveForksAndRewinds) {
     append_kv(b, 60);
     expect_kv(b, window);
     expect_kv(a, window);
-    // To the resume point; without a window, to any token but the last one before it.
-    EXPECT_EQ(b.rewind_to_resume_point(430), window == 0 ? 429 : 300);
-    expect_kv(b, window);
+    // To the resume point; without a window, to any token but the last one before it; with a short
+    // one, so far back that it is there again at the end of the last whole block.
+    EXPECT_EQ(b.rewind_to_resume_point(430), window == 0 ? 429 : window == 5 ? 379 : 300);
+    if (window != 5) expect_kv(b, window);
     append_kv(b, 100);
     expect_kv(b, window);
     expect_kv(a, window);
@@ -233,6 +235,151 @@ TEST(Cache, KeysAndValuesSurviveForksAndRewinds) {
     expect_kv(a, window);
     EXPECT_EQ(a.rewind_to_resume_point(1), 0);
   }
+}
+
+// ---- what is known
+
+std::vector<int32_t> ids_of(int n) {
+  std::vector<int32_t> ids(static_cast<size_t>(n));
+  for (int pos = 0; pos < n; ++pos) ids[static_cast<size_t>(pos)] = pos * 7;
+  return ids;
+}
+
+TEST(KnownPrefix, ASequenceGoesOnWhereAnotherEnded) {
+  Fixture f({.formats = {}, .ctx_tokens = 1000, .n_sequences = 1, .resume_points = 2});
+  {
+    Sequence a = f.cache.new_sequence().value();
+    append(a, 300);
+  }
+  // All of it is there, the open block and the details too.
+  {
+    Sequence b = f.cache.new_sequence(ids_of(300)).value();
+    EXPECT_EQ(b.n_tokens(), 300);
+    expect_marks(b);
+    append(b, 100);
+    expect_marks(b);
+  }
+  // What the second one wrote behind it changes nothing.
+  Sequence c = f.cache.new_sequence(ids_of(310)).value();
+  EXPECT_EQ(c.n_tokens(), 300);
+  expect_marks(c);
+}
+
+TEST(KnownPrefix, OtherTokensAreNotTakenForTheSame) {
+  Fixture f({.formats = {}, .ctx_tokens = 1000, .n_sequences = 2, .resume_points = 2});
+  Sequence a = f.cache.new_sequence().value();
+  append(a, 256);
+  a.save_resume_point();
+  append(a, 50);
+  a = Sequence();
+  for (const int at : {0, 127, 128, 255}) {
+    std::vector<int32_t> ids = ids_of(306);
+    ids[static_cast<size_t>(at)] = 1;
+    Sequence b = f.cache.new_sequence(ids).value();
+    EXPECT_EQ(b.n_tokens(), 0) << at;  // no point is so far down
+    EXPECT_EQ(b.restored_tokens(), at / kBlockTokens * kBlockTokens);
+  }
+  std::vector<int32_t> ids = ids_of(306);
+  ids[300] = 1;
+  EXPECT_EQ(f.cache.new_sequence(ids).value().n_tokens(), 256);
+}
+
+TEST(KnownPrefix, WhatIsUsedLeastGoesFirstAndNeverWhatASequenceHas) {
+  Fixture f({.formats = {}, .ctx_tokens = 512, .n_sequences = 2, .resume_points = 1});
+  const auto fill = [&](Sequence& s, int salt) {
+    std::vector<int32_t> ids(512, salt);
+    ASSERT_TRUE(s.reserve(512));
+    s.commit(ids);
+  };
+  const auto known = [&](int salt) {
+    return f.cache.known_tokens(std::vector<int32_t>(512, salt));
+  };
+  Sequence live = f.cache.new_sequence().value();
+  fill(live, 1);
+  for (int salt = 2; salt < 12; ++salt) {
+    Sequence passing = f.cache.new_sequence().value();
+    fill(passing, salt);
+    EXPECT_EQ(known(1), 512);
+    EXPECT_EQ(known(salt), 512);
+    if (salt > 2) {
+      EXPECT_EQ(known(salt - 1), 0);  // there is room for two
+    }
+  }
+  EXPECT_EQ(f.cache.blocks_in_use(), 4);
+  EXPECT_EQ(f.cache.known_blocks(), 8);
+}
+
+TEST(KnownPrefix, TheEndOfASequenceGoesBeforeItsBeginning) {
+  Fixture f({.formats = {}, .ctx_tokens = 512, .n_sequences = 1, .resume_points = 0});
+  {
+    Sequence a = f.cache.new_sequence().value();
+    append(a, 512);
+  }
+  Sequence b = f.cache.new_sequence().value();
+  const std::vector<int32_t> other(256, 5);
+  ASSERT_TRUE(b.reserve(256));
+  b.commit(other);
+  EXPECT_EQ(f.cache.known_tokens(ids_of(512)), 256);
+}
+
+TEST(KnownPrefix, KeysAndValuesAreKnownTokenByToken) {
+  Fixture f({.formats = {}, .ctx_tokens = 700, .n_sequences = 2, .resume_points = 1}, kv_shape(0));
+  {
+    Sequence a = f.cache.new_sequence().value();
+    append_kv(a, 450);
+  }
+  EXPECT_EQ(f.cache.new_sequence(ids_of(450)).value().n_tokens(), 450);  // its hidden state is kept
+  for (const int n : {1, 2, 127, 128, 129, 200, 384, 385, 449, 450}) {
+    std::vector<int32_t> ids = ids_of(n);
+    ids.push_back(3);  // another one there
+    Sequence b = f.cache.new_sequence(ids).value();
+    EXPECT_EQ(b.n_tokens(), n);
+    expect_kv(b, 0);
+    append_kv(b, 150);
+    expect_kv(b, 0);
+  }
+  EXPECT_EQ(f.cache.new_sequence(ids_of(400)).value().n_tokens(), 399);  // the last is read again
+}
+
+TEST(KnownPrefix, SeededRowsAreKnownToNobody) {
+  Fixture f({.formats = {}, .ctx_tokens = 400, .n_sequences = 1, .resume_points = 1});
+  Sequence a = f.cache.new_sequence().value();
+  a.keep_private();
+  append(a, 300);
+  a.save_resume_point();
+  a = Sequence();
+  EXPECT_EQ(f.cache.known_blocks(), 0);
+  EXPECT_EQ(f.cache.known_points(), 0);
+}
+
+TEST(KnownPrefix, RowsFromElsewhere) {
+  const CacheOptions options{
+      .formats = {}, .ctx_tokens = 400, .n_sequences = 1, .resume_points = 1};
+  Fixture f(options), g(options);
+  Sequence a = f.cache.new_sequence().value();
+  append(a, 300);
+  const std::vector<int32_t> ids = ids_of(300);
+  const auto copy = [](std::span<const std::byte> from) {
+    return [from](std::span<std::byte> to) {
+      std::ranges::copy(from, to.begin());
+      return true;
+    };
+  };
+  EXPECT_FALSE(g.cache.restore_block({}, std::span(ids).first(128), [](auto) { return false; }));
+  EXPECT_EQ(g.cache.known_blocks(), 0);
+  for (const int b : {0, 1}) {
+    EXPECT_TRUE(g.cache.restore_block(a.parent_key(b * 128),
+                                      std::span(ids).subspan(static_cast<size_t>(b) * 128, 128),
+                                      copy(a.block_rows(b))));
+  }
+  EXPECT_TRUE(g.cache.restore_point(
+      a.parent_key(300), std::span(ids).subspan(256),
+      [&](std::span<std::byte> detail, std::span<std::byte> open_block) {
+        return copy(a.detail_rows())(detail) && copy(a.block_rows(2))(open_block);
+      }));
+  Sequence b = g.cache.new_sequence(ids).value();
+  EXPECT_EQ(b.n_tokens(), 300);
+  expect_marks(b);
 }
 
 }  // namespace

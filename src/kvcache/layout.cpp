@@ -1,5 +1,7 @@
 #include "kvcache/layout.h"
 
+#include <algorithm>
+
 namespace varve {
 namespace {
 
@@ -104,6 +106,20 @@ void CacheLayout::place_entries(const LayerShape& layer, LayerLayout& out) {
   };
   out.state_at = place_state(layer.state_width());
   if (layer.kind == LayerKind::csa) out.index_state_at = place_state(layer.index_state_width());
+}
+
+std::optional<int> CacheLayout::replay_tokens() const {
+  int n = 0;
+  for (size_t l = 0; l < layers.size(); ++l) {
+    const LayerLayout& at = layers[l];
+    if (at.k_exact.row_bytes + at.v_exact.row_bytes + at.latent_exact.row_bytes > 0) {
+      return std::nullopt;
+    }
+    const LayerShape& layer = shape.layers[l];
+    n += std::max(
+        {layer.window, layer.kind == LayerKind::kv ? 0 : shape.window, layer.state_tokens()});
+  }
+  return n;
 }
 
 }  // namespace varve

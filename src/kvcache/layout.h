@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "kvcache/pools.h"
@@ -70,6 +71,10 @@ struct CacheLayout {
   double bytes_per_token() const { return static_cast<double>(block_pools.sum()) / kBlockTokens; }
   /// Whether reading on needs more of the past than blocks hold. The hidden state is none of that.
   bool keeps_detail() const { return detail_pools.sum() + state_detail_bytes > 0; }
+  /// Tokens that are to be read again at the end of what blocks hold, so that all of the detail
+  /// slot is right: every layer's window, one below the other. Nothing where rows of the first
+  /// tokens are kept beside quantised ones: those are in no block.
+  std::optional<int> replay_tokens() const;
   /// Whether the model keeps such rows at all.
   bool has(Pool pool) const { return block_pools[pool] + detail_pools[pool] > 0; }
 
