@@ -84,8 +84,8 @@ int Cache::blocks_in_use() const {
 // than n_blocks distinct blocks, what the index alone holds can go, and the same holds for detail
 // slots.
 int Cache::take_block() {
-  if (free_blocks_.empty()) evict_block();
-  assert(!free_blocks_.empty());
+  [[maybe_unused]] const bool has_room = make_room_for_block();
+  assert(has_room);
   const int id = free_blocks_.back();
   free_blocks_.pop_back();
   block_refs_[static_cast<size_t>(id)] = 1;
@@ -125,6 +125,10 @@ Result<Sequence> Cache::new_sequence() {
   return usage_error("all {} sequences of the cache are in use", options_.n_sequences);
 }
 
+bool Cache::has_free_sequence() const {
+  return std::ranges::any_of(slots_, [](const Slot& slot) { return !slot.alive; });
+}
+
 // Keeps the first n_tokens tokens' blocks. The last of them becomes open where n_tokens ends inside
 // it; if others share it, this sequence gets a copy of its own to write in.
 void Cache::truncate(Slot& slot, int n_tokens) {
@@ -135,13 +139,19 @@ void Cache::truncate(Slot& slot, int n_tokens) {
   if (n_tokens % kBlockTokens == 0) return;
   int32_t& last = slot.table[keep - 1];
   if (block_refs_[static_cast<size_t>(last)] == 1) return;
-  const int copy = copy_of_block(last);
-  drop_block(last);
-  last = copy;
+  --block_refs_[static_cast<size_t>(last)];
+  last = own_copy(last);
 }
 
-int Cache::copy_of_block(int id) {
-  ++block_refs_[static_cast<size_t>(id)];  // so that it is not what goes to make room
+// A block of the caller's own with the same rows as one that others hold. Where there is no room
+// for two, those who hold it do so only to know it, and let go.
+int Cache::own_copy(int id) {
+  ++block_refs_[static_cast<size_t>(id)];
+  if (!make_room_for_block()) {
+    forget_block(id);
+    assert(block_refs_[static_cast<size_t>(id)] == 1);
+    return id;
+  }
   const int copy = take_block();
   std::memcpy(block(copy), block(id), layout_.block_bytes);
   drop_block(id);
@@ -354,7 +364,7 @@ Result<Sequence> Sequence::fork() const {
   }
   to.n_blocks = n_shared;
   if (from.n_tokens > n_shared * kBlockTokens) {
-    to.table[to.n_blocks++] = cache_->copy_of_block(from.table[n_shared]);
+    to.table[to.n_blocks++] = cache_->own_copy(from.table[n_shared]);
   }
   to.restored_tokens = from.restored_tokens;
   to.is_private = from.is_private;

@@ -165,6 +165,7 @@ class Cache {
 
   /// An empty sequence. Error (usage): all n_sequences are alive.
   Result<Sequence> new_sequence();
+  bool has_free_sequence() const;
   /// A sequence for these tokens, as far on as the cache knows them: those from n_tokens() on stand
   /// in next_ids() and are to be read. All are there only where the newest one's hidden state is.
   /// Errors (usage): as above; more tokens than a context holds.
@@ -230,7 +231,7 @@ class Cache {
   int take_detail();
   void drop_detail(int id);
   void truncate(Slot& slot, int n_tokens);
-  int copy_of_block(int id);
+  int own_copy(int id);
 
   // ---- what is known: known.cpp
   const BlockKey& parent_key(const Slot& slot, int b) const {
@@ -243,7 +244,10 @@ class Cache {
   void know_point(const Slot& slot, int detail);
   void forget_point(int detail);
   void touch_blocks(const Slot& slot);
-  void evict_block();
+  bool make_room_for_block();
+  void forget_block(int id);
+  template <class Accept>
+  int oldest_point(const Accept& accept) const;
   void evict_point();
   int nearest_point(const Slot& slot, int n_ids, int& pos) const;
   bool resume_at_token(Slot& slot, int n_ids);

@@ -322,6 +322,27 @@ TEST(KnownPrefix, TheEndOfASequenceGoesBeforeItsBeginning) {
   EXPECT_EQ(f.cache.known_tokens(ids_of(512)), 256);
 }
 
+TEST(KnownPrefix, AFullPoolTakesOverWhatIsOnlyKnown) {
+  Fixture f({.formats = {}, .ctx_tokens = 256, .n_sequences = 1, .resume_points = 1});
+  {
+    Sequence a = f.cache.new_sequence().value();
+    append(a, 200);
+    a.save_resume_point();
+    append(a, 8);
+    // Both blocks are taken, and the second is that of the point, too.
+    EXPECT_EQ(a.rewind_to_resume_point(200), 200);
+    append(a, 56);
+    expect_marks(a);
+    EXPECT_EQ(a.rewind_to_resume_point(220), 200);
+    append(a, 40);
+    expect_marks(a);
+  }
+  Sequence b = f.cache.new_sequence(ids_of(240)).value();
+  EXPECT_EQ(b.n_tokens(), 240);
+  append(b, 16);
+  expect_marks(b);
+}
+
 TEST(KnownPrefix, KeysAndValuesAreKnownTokenByToken) {
   Fixture f({.formats = {}, .ctx_tokens = 700, .n_sequences = 2, .resume_points = 1}, kv_shape(0));
   {

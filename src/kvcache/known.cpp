@@ -8,6 +8,17 @@
 
 namespace varve {
 
+// The least recently used of the known points that are accepted; -1: none is.
+template <class Accept>
+int Cache::oldest_point(const Accept& accept) const {
+  const KnownPoint* oldest = nullptr;
+  for (const KnownPoint& point : known_points_) {
+    if (!point.is_known || !accept(point)) continue;
+    if (oldest == nullptr || point.used < oldest->used) oldest = &point;
+  }
+  return oldest == nullptr ? -1 : static_cast<int>(oldest - known_points_.data());
+}
+
 // ---- blocks
 
 // Block b of the sequence is complete. Where the same block is known already the sequence goes on
@@ -36,7 +47,8 @@ void Cache::touch_blocks(const Slot& slot) {
   }
 }
 
-void Cache::evict_block() {
+// Whether there is a free block, or one that can be let go.
+bool Cache::make_room_for_block() {
   while (free_blocks_.empty()) {
     int block = index_.oldest();
     while (block != PrefixIndex::kNone && block_refs_[static_cast<size_t>(block)] > 1) {
@@ -47,16 +59,22 @@ void Cache::evict_block() {
       drop_block(block);
       continue;
     }
-    // Only points hold what no sequence does.
-    int oldest = -1;
-    for (int d = 0; d < n_details_; ++d) {
-      const KnownPoint& point = known_points_[static_cast<size_t>(d)];
-      if (!point.is_known || point.block < 0) continue;
-      if (oldest < 0 || point.used < known_points_[static_cast<size_t>(oldest)].used) oldest = d;
-    }
-    assert(oldest >= 0);
+    // What no sequence has is held by points.
+    const int oldest = oldest_point([](const KnownPoint& point) { return point.block >= 0; });
+    if (oldest < 0) return false;
     forget_point(oldest);
   }
+  return true;
+}
+
+// Nobody knows it any more.
+void Cache::forget_block(int id) {
+  for (int d = 0; d < n_details_; ++d) {
+    if (known_points_[static_cast<size_t>(d)].block == id) forget_point(d);
+  }
+  if (!index_.has(id)) return;
+  index_.erase(id);
+  drop_block(id);
 }
 
 int Cache::known_tokens(std::span<const int32_t> ids, BlockKey* last) {
@@ -134,12 +152,9 @@ void Cache::forget_point(int detail) {
 }
 
 void Cache::evict_point() {
-  int oldest = -1;
-  for (int d = 0; d < n_details_; ++d) {
-    const KnownPoint& point = known_points_[static_cast<size_t>(d)];
-    if (!point.is_known || detail_refs_[static_cast<size_t>(d)] > 1) continue;
-    if (oldest < 0 || point.used < known_points_[static_cast<size_t>(oldest)].used) oldest = d;
-  }
+  const int oldest = oldest_point([&](const KnownPoint& point) {
+    return detail_refs_[static_cast<size_t>(&point - known_points_.data())] == 1;
+  });
   assert(oldest >= 0);
   forget_point(oldest);
 }
@@ -220,7 +235,7 @@ void Cache::resume_from_point(Slot& slot, int detail_id, int pos) {
   point.used = ++clock_;
   std::memcpy(detail(slot.detail), detail(detail_id), layout_.detail_bytes);
   slot.n_tokens = pos;
-  if (pos > slot.restored_tokens) slot.table[slot.n_blocks++] = copy_of_block(point.block);
+  if (pos > slot.restored_tokens) slot.table[slot.n_blocks++] = own_copy(point.block);
   if (options_.resume_points == 0) return;
   slot.points.push_back({pos, detail_id});
   ++detail_refs_[static_cast<size_t>(detail_id)];
@@ -245,7 +260,7 @@ bool Cache::resume_at_token(Slot& slot, int n_ids) {
   const int known = restored + start.n_ids;
   if (known == 0) return false;
   slot.n_tokens = std::min(known, n_ids - 1);
-  if (slot.n_tokens > restored) slot.table[slot.n_blocks++] = copy_of_block(start.block);
+  if (slot.n_tokens > restored) slot.table[slot.n_blocks++] = own_copy(start.block);
   return true;
 }
 
