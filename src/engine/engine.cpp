@@ -15,6 +15,10 @@ namespace {
 constexpr int kMaxAutoChunk = 512;
 constexpr int kLeastAutoChunk = 32;
 
+// Counts up with every change of a kernel or a forward pass that changes a bit of a row: what a
+// store holds is then of another model.
+constexpr int kNumericsVersion = 1;
+
 constexpr int kMostKeptTokens = 1 << 26, kMostKeptPoints = 1 << 16;
 
 Result<EngineOptions> checked(const Model& model, EngineOptions options) {
@@ -104,6 +108,21 @@ tl::unexpected<Error> refuse(const EngineOptions& options, const MemoryPlan& pla
 }
 
 }  // namespace
+
+Digest store_fingerprint(const Digest& model, const EngineOptions& options) {
+  const PoolFormats& formats = options.formats;
+  std::string text = fmt::format("numerics {}; {}; {};", kNumericsVersion, options.kernels->name,
+                                 options.products == Products::bf16 ? "bf16" : "f32");
+  for (const PoolInfo& info : pools()) {
+    text += fmt::format(" {}={}", info.name, row_format_name(formats.of(info.pool)));
+  }
+  text += fmt::format("; sinks {}, recent {}, rotation {}", formats.sink_tokens,
+                      formats.recent_tokens, static_cast<int>(formats.rotation));
+  Sha256 hash;
+  hash.add(model);
+  hash.add(std::as_bytes(std::span(text)));
+  return hash.finish();
+}
 
 size_t address_space_bytes(const EngineOptions& options, const MemoryPlan& plan) {
   const size_t n_stacks = static_cast<size_t>(std::max(0, options.n_threads - 1));
@@ -223,7 +242,8 @@ void Engine::assemble(std::shared_ptr<const Model> model, const EngineOptions& o
                                                 .n_sequences = options.n_sessions,
                                                 .resume_points = options.resume_points,
                                                 .kept_blocks = options.kept_tokens / kBlockTokens,
-                                                .kept_points = options.kept_points});
+                                                .kept_points = options.kept_points,
+                                                .root = options.cache_root});
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model,
@@ -281,16 +301,26 @@ Result<void> Engine::check_ids(std::span<const int32_t> ids) const {
 
 Result<Session> Engine::new_session(std::span<const int32_t> ids) {
   VARVE_CHECKED(check_ids(ids));
+  if (!cache_->has_free_sequence()) {
+    return usage_error("all {} sessions are in use", options_.n_sessions);
+  }
+  if (persistence_) reuse_.stored_tokens += static_cast<uint64_t>(persistence_->restore(ids));
   VARVE_TRY(Sequence sequence, cache_->new_sequence(ids));
   VARVE_CHECKED(sequence.reserve(static_cast<int>(ids.size())));
   VARVE_TRY(Session session, adopt(std::move(sequence)));
   session.n_reused_ = session.n_tokens();
+  reuse_.asked_tokens += ids.size();
+  reuse_.reused_tokens += static_cast<uint64_t>(session.n_reused_);
   session.n_pending_ = static_cast<int>(ids.size()) - session.n_tokens();
   if (session.n_pending_ == 0 && !ids.empty()) {
     runner_->logits_of_newest(session.sequence_, session.logits_);
     session.has_logits_ = true;
   }
   return session;
+}
+
+void Engine::set_store(Store& store) {
+  persistence_ = std::make_unique<Persistence>(*cache_, store);
 }
 
 Result<Session> Engine::adopt(Sequence sequence) {
@@ -357,6 +387,7 @@ void Engine::postprocess() {
     Session& session = *sessions_[static_cast<size_t>(segment_slots_[i])];
     session.sequence_.commit({batch_ids_.data() + segment.first, static_cast<size_t>(segment.n)});
     session.n_pending_ -= segment.n;
+    if (persistence_) persistence_->put_blocks(session.sequence_, segment.start);
     if (session.n_tokens() % options_.resume_interval_tokens == 0) session.save_resume_point();
     session.has_logits_ = session.n_pending() == 0;
     if (!session.has_logits_) continue;

@@ -17,6 +17,7 @@
 
 #include "base/arena.h"
 #include "base/thread_pool.h"
+#include "engine/persistence.h"
 #include "kernels/exec.h"
 #include "kvcache/cache.h"
 #include "models/model.h"
@@ -41,7 +42,13 @@ struct EngineOptions {
   // Of a step in which some sessions decode, tokens that others read at most: how long a token of
   // the former may take.
   int mixed_prefill_tokens = 128;
+  // Stands for the model and the formats of its rows where a store is used: store_fingerprint().
+  BlockKey cache_root = {};
 };
+
+/// What a store's values are told apart by: the model (model_fingerprint()), and everything else
+/// that a row depends on: kernels, products, formats and the version of what they compute.
+Digest store_fingerprint(const Digest& model, const EngineOptions& options);
 
 /// Where chunk_tokens is left open, it is the largest power of two from 32 to 512 whose scratch,
 /// what each thread has for itself not counted, stays within this, and whose arena within the
@@ -121,9 +128,7 @@ class Session {
   Result<void> fill_seeded(int n, uint64_t seed);
 
   /// Makes the present position one that rewind() reaches without reading a token.
-  void save_resume_point() {
-    if (sequence_) sequence_.save_resume_point();
-  }
+  void save_resume_point();
   std::vector<int> resume_positions() const {
     return sequence_ ? sequence_.resume_positions() : std::vector<int>();
   }
@@ -174,6 +179,18 @@ class Engine {
   /// it read: 0 when nothing waits.
   int step();
 
+  /// From now on sealed blocks and resume points are put into `store`, and what new sessions begin
+  /// with is looked for there. It outlives the engine; its fingerprint is the options' cache_root.
+  void set_store(Store& store);
+  /// Of the tokens that sessions were made for: those that were not read, and of all those that
+  /// were known, the ones whose blocks came from the store.
+  struct Reuse {
+    uint64_t asked_tokens = 0;
+    uint64_t reused_tokens = 0;
+    uint64_t stored_tokens = 0;
+  };
+  const Reuse& reuse() const { return reuse_; }
+
   const Model& model() const { return *model_; }
   const EngineOptions& options() const { return options_; }
   const MemoryPlan& memory() const { return memory_; }
@@ -211,6 +228,8 @@ class Engine {
   std::unique_ptr<Exec> exec_;
   std::unique_ptr<Cache> cache_;
   std::unique_ptr<Runner> runner_;
+  std::unique_ptr<Persistence> persistence_;
+  Reuse reuse_;
   Probe* probe_ = nullptr;
 
   std::vector<Session*> sessions_;  // by slot; null where none is alive

@@ -96,6 +96,14 @@ Result<void> Session::rewind(int n) {
   return {};
 }
 
+void Session::save_resume_point() {
+  if (!sequence_) return;
+  sequence_.save_resume_point();
+  if (engine_->persistence_ && engine_->options_.resume_points > 0) {
+    engine_->persistence_->put_point(sequence_);
+  }
+}
+
 Result<void> Session::fill_seeded(int n, uint64_t seed) {
   if (engine_ == nullptr) return usage_error("the session is over: it has no engine");
   if (n_tokens() > 0 || n_pending() > 0) {
