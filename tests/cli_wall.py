@@ -38,7 +38,7 @@ PLAIN = ("{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{% 
 
 class AddressSpace:
     """A cap on address space, of which the program's own libraries take some."""
-    name, least_bytes = "ulimit -v", 20 * MIB
+    name, least_bytes = "ulimit -v", 64 * MIB
 
     def run(self, command, cap_bytes, stdin):
         script = f'ulimit -v {cap_bytes // 1024}; exec "$@"'
