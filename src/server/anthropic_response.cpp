@@ -133,7 +133,8 @@ std::string MessagesWriter::piece(const AnswerPiece& piece) {
   }
   if (is_call) {
     out += delta({{"type", "input_json_delta"}, {"partial_json", json_text(input_of(piece.call))}});
-    return out + close_block();
+    out += close_block();
+    return out;
   }
   if (is_reasoning) return out + delta({{"type", "thinking_delta"}, {"thinking", piece.text}});
   return out + delta({{"type", "text_delta"}, {"text", piece.text}});

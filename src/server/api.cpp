@@ -15,6 +15,8 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
+constexpr std::string_view kModels = "/v1/models/";
+
 HttpReply json_reply(const Json& json) {
   return {.body = json_text(json)};
 }
@@ -57,8 +59,10 @@ const std::vector<Api::Route>& Api::routes() {
       {"GET", "/health", &Api::health},
       {"GET", "/metrics", &Api::metrics},
       {"GET", "/v1/models", &Api::models},
+      {"GET", kModels, &Api::model},
       {"POST", "/v1/chat/completions", &Api::chat_completions},
       {"POST", "/v1/completions", &Api::completions},
+      {"POST", "/v1/responses", &Api::responses},
       {"POST", "/v1/messages", &Api::messages},
       {"POST", "/v1/messages/count_tokens", &Api::count_tokens},
       {"POST", "/tokenize", &Api::tokenize},
@@ -124,7 +128,8 @@ Api::Reply Api::route(HttpRequest& request) {
   }
   const Route* other = nullptr;
   for (const Route& one : routes()) {
-    if (one.path != request.path) continue;
+    const bool is_folder = one.path.ends_with('/');
+    if (is_folder ? !request.path.starts_with(one.path) : request.path != one.path) continue;
     if (one.method == request.method) return (this->*one.handler)(request);
     other = &one;
   }
@@ -149,16 +154,29 @@ Api::Reply Api::metrics(HttpRequest&) {
   return HttpReply{.content_type = "text/plain; version=0.0.4", .body = std::move(text).text()};
 }
 
+// What either API says of a model.
 Json Api::model_json() const {
-  return {{"id", model_.name},
-          {"object", "model"},
-          {"created", 0},
-          {"owned_by", "varve"},
-          {"max_model_len", model_.ctx_tokens}};
+  return {{"id", model_.name},   {"object", "model"},
+          {"type", "model"},     {"display_name", model_.name},
+          {"created", 0},        {"created_at", "1970-01-01T00:00:00Z"},
+          {"owned_by", "varve"}, {"max_model_len", model_.ctx_tokens}};
 }
 
 Api::Reply Api::models(HttpRequest&) {
-  return json_reply({{"object", "list"}, {"data", Json::array({model_json()})}});
+  return json_reply({{"object", "list"},
+                     {"data", Json::array({model_json()})},
+                     {"has_more", false},
+                     {"first_id", model_.name},
+                     {"last_id", model_.name}});
+}
+
+Api::Reply Api::model(HttpRequest& request) {
+  const std::string_view name = std::string_view(request.path).substr(kModels.size());
+  if (name == model_.name) return json_reply(model_json());
+  return tl::unexpected(
+      Problem{.status = 404,
+              .message = fmt::format("there is no model `{}`: expected `{}`", name, model_.name),
+              .code = "model_not_found"});
 }
 
 // The body is that of vLLM (`prompt` or `messages`) or of llama.cpp (`content`).

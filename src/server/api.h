@@ -52,7 +52,7 @@ class Api {
   using Handler = Reply (Api::*)(HttpRequest&);
   struct Route {
     std::string_view method;
-    std::string_view path;
+    std::string_view path;  // with all that begins with it, where it ends with a slash
     Handler handler;
   };
   static const std::vector<Route>& routes();
@@ -64,6 +64,7 @@ class Api {
   Reply health(HttpRequest& request);
   Reply metrics(HttpRequest& request);
   Reply models(HttpRequest& request);
+  Reply model(HttpRequest& request);
   Reply tokenize(HttpRequest& request);
   Reply detokenize(HttpRequest& request);
   nlohmann::ordered_json model_json() const;
@@ -71,6 +72,7 @@ class Api {
   // ---- api_answers.cpp
   Reply chat_completions(HttpRequest& request);
   Reply completions(HttpRequest& request);
+  Reply responses(HttpRequest& request);
   Reply messages(HttpRequest& request);
   Reply count_tokens(HttpRequest& request);
 

@@ -6,6 +6,8 @@
 #include "server/chat_messages.h"
 #include "server/openai_request.h"
 #include "server/openai_response.h"
+#include "server/responses_request.h"
+#include "server/responses_response.h"
 
 namespace varve::server {
 namespace {
@@ -122,6 +124,22 @@ Api::Reply Api::completions(HttpRequest& request) {
                           .wants_usage = call->wants_usage,
                           .wants_logprobs = call->generation.n_top_logprobs.has_value()});
   return answer(request, *call, std::move(writer));
+}
+
+Api::Reply Api::responses(HttpRequest& request) {
+  auto read = [&]() -> Result<ResponsesCall> {
+    VARVE_TRY(const RequestFields body, RequestFields::of_body(request.body));
+    return read_responses(body, options_.defaults);
+  }();
+  if (!read) return tl::unexpected(problem_of(read.error()));
+  const GenerationRequest& generation = read->call.generation;
+  auto writer = make_responses_writer(*model_.tokenizer,
+                                      {.model = model_.name,
+                                       .body = read->body,
+                                       .temperature = generation.sampling.temperature,
+                                       .top_p = generation.sampling.top_p,
+                                       .wants_logprobs = generation.n_top_logprobs.has_value()});
+  return answer(request, std::move(read->call), std::move(writer));
 }
 
 Api::Reply Api::messages(HttpRequest& request) {

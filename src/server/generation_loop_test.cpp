@@ -144,6 +144,7 @@ TEST_F(GenerationLoopTest, NeighboursChangeNothing) {
                                     prompt("Blessed are the meek: for they shall inherit"),
                                     prompt("And God said, Let there be")};
   std::vector<std::shared_ptr<Generation>> generations;
+  generations.reserve(prompts.size());
   for (const Ids& one : prompts) generations.push_back(submit(one, 25));
   EXPECT_EQ(loop_->stats().n_running, 0);
   loop_->advance();
@@ -365,9 +366,11 @@ TEST_F(GenerationLoopTest, ManyThreadsAskOne) {
   const std::vector<Ids> prompts = {prompt("And it came to pass"), prompt("The LORD is"),
                                     prompt("Blessed are the meek")};
   std::vector<Ids> expected;
+  expected.reserve(prompts.size());
   for (const Ids& one : prompts) expected.push_back(alone(one, 12));
   std::thread engine([&] { loop_->run(); });
   std::vector<std::thread> clients;
+  clients.reserve(6);
   for (size_t i = 0; i < 6; ++i) {
     clients.emplace_back([&, i] {
       for (size_t turn = 0; turn < 3; ++turn) {

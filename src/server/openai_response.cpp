@@ -33,6 +33,14 @@ float logprob_number(float logprob) {
   return std::max(logprob, kLeastLogprob);
 }
 
+Json token_json(const Tokenizer& tokenizer, int32_t id, float logprob) {
+  Json bytes = Json::array();
+  for (const char c : tokenizer.piece(id)) bytes.push_back(static_cast<unsigned char>(c));
+  return {{"token", token_text(tokenizer, id)},
+          {"logprob", logprob_number(logprob)},
+          {"bytes", std::move(bytes)}};
+}
+
 Json tool_call_json(const ToolCall& call) {
   return {{"id", call.id},
           {"type", "function"},
@@ -96,8 +104,10 @@ class ChatCompletionWriter : public OpenaiWriter {
  private:
   static constexpr std::string_view kChunk = "chat.completion.chunk";
 
-  Json token_json(int32_t id, float logprob) const;
-  Json logprobs_json(const std::vector<SampledToken>& tokens) const;
+  Json logprobs_json(const std::vector<SampledToken>& tokens) const {
+    if (!options_.wants_logprobs) return nullptr;
+    return {{"content", openai_logprobs(*tokenizer_, tokens)}, {"refusal", nullptr}};
+  }
   Json choice(Json delta, Json reason) const {
     return {{"index", 0},
             {"delta", std::move(delta)},
@@ -107,27 +117,6 @@ class ChatCompletionWriter : public OpenaiWriter {
 
   int n_calls_ = 0;
 };
-
-Json ChatCompletionWriter::token_json(int32_t id, float logprob) const {
-  Json bytes = Json::array();
-  for (const char c : tokenizer_->piece(id)) bytes.push_back(static_cast<unsigned char>(c));
-  return {{"token", token_text(*tokenizer_, id)},
-          {"logprob", logprob_number(logprob)},
-          {"bytes", std::move(bytes)}};
-}
-
-Json ChatCompletionWriter::logprobs_json(const std::vector<SampledToken>& tokens) const {
-  if (!options_.wants_logprobs) return nullptr;
-  Json content = Json::array();
-  for (const SampledToken& token : tokens) {
-    Json entry = token_json(token.id, token.logprob);
-    Json top = Json::array();
-    for (const TokenLogprob& other : token.top) top.push_back(token_json(other.id, other.logprob));
-    entry["top_logprobs"] = std::move(top);
-    content.push_back(std::move(entry));
-  }
-  return {{"content", std::move(content)}, {"refusal", nullptr}};
-}
 
 std::string ChatCompletionWriter::whole(const Answer& answer) {
   Json message = {{"role", "assistant"}, {"content", answer.content}, {"refusal", nullptr}};
@@ -260,6 +249,20 @@ std::unique_ptr<AnswerWriter> make_chat_completion_writer(const Tokenizer& token
 std::unique_ptr<AnswerWriter> make_completion_writer(const Tokenizer& tokenizer,
                                                      OpenaiWriterOptions options) {
   return std::make_unique<CompletionWriter>(tokenizer, std::move(options));
+}
+
+Json openai_logprobs(const Tokenizer& tokenizer, const std::vector<SampledToken>& tokens) {
+  Json all = Json::array();
+  for (const SampledToken& token : tokens) {
+    Json entry = token_json(tokenizer, token.id, token.logprob);
+    Json top = Json::array();
+    for (const TokenLogprob& other : token.top) {
+      top.push_back(token_json(tokenizer, other.id, other.logprob));
+    }
+    entry["top_logprobs"] = std::move(top);
+    all.push_back(std::move(entry));
+  }
+  return all;
 }
 
 std::string openai_error(const Problem& problem) {

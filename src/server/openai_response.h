@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "server/answer.h"
 
@@ -19,6 +21,10 @@ std::unique_ptr<AnswerWriter> make_chat_completion_writer(const Tokenizer& token
                                                           OpenaiWriterOptions options);
 std::unique_ptr<AnswerWriter> make_completion_writer(const Tokenizer& tokenizer,
                                                      OpenaiWriterOptions options);
+
+/// [{"token", "logprob", "bytes", "top_logprobs"}]
+nlohmann::ordered_json openai_logprobs(const Tokenizer& tokenizer,
+                                       const std::vector<SampledToken>& tokens);
 
 /// {"error": {...}}. `param` is the field that the message begins with, if it does.
 std::string openai_error(const Problem& problem);
