@@ -126,7 +126,7 @@ class Openai(WithServer):
         # The answer's items go back as they came.
         history = [{"role": "user", "content": "In the beginning"},
                    *(item.model_dump() for item in answer.output),
-                   {"role": "user", "content": "And then?"}]
+                   {"role": "user", "content": "And after that?"}]
         again = self.openai.responses.create(**{**asked, "input": history})
         self.assertEqual(again.usage.input_tokens_details.cached_tokens,
                          answer.usage.total_tokens - 1)
