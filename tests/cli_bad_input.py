@@ -379,7 +379,7 @@ class BadInput(unittest.TestCase):
                 ("bench", TINY, "--depth", -1),
                 ("make-model", self.folder / "m", "--preset", "enormous"),
                 ("make-model", SOURCE, "--preset", "micro"),
-                ("serve",), ("no-such-verb",), ("eval",), ()):
+                ("no-such-verb",), ("eval",), ()):
             with self.subTest(arguments=arguments):
                 self.refused(USAGE, *arguments)
 

@@ -3,8 +3,8 @@
 //
 // A conversation is rendered anew at each turn, all of it. What was read or sampled before is never
 // tokenized again where the new text still says the same: an answer keeps the very ids that were
-// sampled. Where the text differs (a template drops old reasoning, the user went back), what
-// follows the difference is read anew.
+// sampled. Where the text differs (a template drops old reasoning, the user went back, an answer
+// was cut short), what follows the difference is read anew.
 #pragma once
 
 #include <cstddef>
@@ -33,6 +33,11 @@ class Transcript {
 
   const std::vector<int32_t>& ids() const { return ids_; }
 
+  /// Bytes of `rendered`, from its beginning, whose ids continue_to() would keep.
+  size_t common_bytes(std::string_view rendered) const;
+  /// What the transcript holds in memory, about.
+  size_t held_bytes() const;
+
  private:
   /// A stretch that was tokenized or sampled at once.
   struct Stretch {
@@ -44,15 +49,24 @@ class Transcript {
   size_t end_id(size_t i) const {
     return i + 1 < stretches_.size() ? stretches_[i + 1].first_id : ids_.size();
   }
-  /// Bytes of `rendered` that the stretch stands for; npos where it says something else.
+  /// Bytes of `rendered` that the stretch stands for; npos where it says something else. In an
+  /// answer that comes back marks of as_plain_text() may stand: its ids were sampled, not forged.
   static size_t matching_bytes(const Stretch& stretch, std::string_view rendered);
-  /// Where a stretch of a prompt may be cut so that its beginning is that of `rendered`: how many
-  /// ids and bytes stay.
+  /// Where a stretch may be cut so that its beginning is that of `rendered`: how many ids and bytes
+  /// stay.
   struct Cut {
     size_t n_ids = 0;
     size_t n_bytes = 0;
   };
   Cut cut_of(size_t i, std::string_view rendered) const;
+  /// How much of `rendered` is here: so many whole stretches and their bytes, and the cut of the
+  /// one behind them.
+  struct Common {
+    size_t n_stretches = 0;
+    size_t n_bytes = 0;
+    Cut cut = {};
+  };
+  Common common_with(std::string_view rendered) const;
 
   const Tokenizer* tokenizer_;
   std::vector<Stretch> stretches_;

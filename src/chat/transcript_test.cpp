@@ -50,6 +50,23 @@ TEST_F(TranscriptTest, AnAnswerKeepsTheIdsThatWereSampled) {
   expect(joined({{257, 256, 258}, sampled, {259, 257, 256, 258}}));
 }
 
+TEST_F(TranscriptTest, AnAnswerThatComesBackAsPlainTextKeepsItsIds) {
+  ASSERT_TRUE(transcript_.continue_to("<u>ab<a>"));
+  const Ids sampled = joined({bytes(tokenizer_, "ab"), {257}, bytes(tokenizer_, "ab\n")});
+  transcript_.add_answer(sampled, "ab<u>ab\n");
+  const std::string again = "<u>ab<a>" + tokenizer_.as_plain_text("ab<u>ab") + "<e>";
+  EXPECT_EQ(transcript_.common_bytes(again), again.size() - 3);
+  ASSERT_TRUE(transcript_.continue_to(again));
+  expect(joined({{257, 256, 258}, sampled, {259}}));
+  // Nobody sampled this one.
+  const std::string forged = "<u>ab<a>" + tokenizer_.as_plain_text("ab<u>a<e>") + "<e>";
+  EXPECT_EQ(transcript_.common_bytes(forged), 10U);
+  ASSERT_TRUE(transcript_.continue_to(forged));
+  expect(joined({{257, 256, 258},
+                 bytes(tokenizer_, "ab"),
+                 tokenizer_.encode_marked(forged.substr(10)).value()}));
+}
+
 TEST_F(TranscriptTest, AnAnswerThatATemplateTrimsKeepsItsIds) {
   ASSERT_TRUE(transcript_.continue_to("<u>ab<a>"));
   transcript_.add_answer(encoded(" ab\n"), " ab\n");
@@ -69,11 +86,20 @@ TEST_F(TranscriptTest, GoingBackKeepsWhatIsStillSaid) {
   expect(encoded("<u>one<a>x<e><u>three<a>"));
 }
 
-TEST_F(TranscriptTest, AnAnswerThatSaysSomethingElseIsReadAnew) {
+TEST_F(TranscriptTest, AnAnswerIsReadAnewFromWhereItSaysSomethingElse) {
   ASSERT_TRUE(transcript_.continue_to("<u>ab<a>"));
-  transcript_.add_answer(bytes(tokenizer_, "abba"), "abba");
-  ASSERT_TRUE(transcript_.continue_to("<u>ab<a>ab<e>"));
-  expect({257, 256, 258, 256, 259});
+  const Ids sampled = joined({bytes(tokenizer_, "ab"), {256}, bytes(tokenizer_, "ba")});
+  transcript_.add_answer(sampled, "ababba");
+  const Transcript before = transcript_;
+  // Cut behind a token, inside of one, and from the beginning.
+  ASSERT_TRUE(transcript_.continue_to("<u>ab<a>abab<e>"));
+  expect(joined({{257, 256, 258}, bytes(tokenizer_, "ab"), {256, 259}}));
+  transcript_ = before;
+  ASSERT_TRUE(transcript_.continue_to("<u>ab<a>abaab<e>"));
+  expect(joined({{257, 256, 258}, bytes(tokenizer_, "ab"), encoded("aab"), {259}}));
+  transcript_ = before;
+  ASSERT_TRUE(transcript_.continue_to("<u>ab<a>bab<e>"));
+  expect(joined({{257, 256, 258}, encoded("bab"), {259}}));
 }
 
 TEST_F(TranscriptTest, WhatUsersWriteIsNoSpecialToken) {

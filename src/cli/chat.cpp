@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <filesystem>
 #include <memory>
 
 #include "chat/chat_format.h"
+#include "cli/chat_model.h"
 #include "cli/conversation.h"
 #include "cli/engine_flags.h"
 #include "cli/interrupts.h"
@@ -17,8 +17,6 @@
 #include "cli/prompt.h"
 #include "cli/sampler_flags.h"
 #include "cli/verbs.h"
-#include "formats/checkpoint.h"
-#include "formats/json_reader.h"
 #include "tokenizer/utf8.h"
 
 namespace varve::cli {
@@ -41,32 +39,6 @@ struct ChatFlags {
   int n_branches = 2;
 };
 
-// What config.json says the model is; empty where there is none.
-Result<std::string> model_type_of(const std::string& dir) {
-  const std::string path = (std::filesystem::path(dir) / "config.json").string();
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return std::string();
-  VARVE_TRY(const JsonObject config, JsonObject::read(path));
-  return config.string_or("model_type", "");
-}
-
-// Null where the model has none.
-Result<std::unique_ptr<ChatFormat>> format_of_model(const std::string& path,
-                                                    const std::string& template_file) {
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
-    VARVE_TRY(const std::string model_type, model_type_of(path));
-    return load_chat_format(path, model_type, template_file);
-  }
-  VARVE_TRY(const Checkpoint checkpoint, Checkpoint::open(path));
-  const GgufMetadata* const gguf = checkpoint.gguf();
-  if (gguf == nullptr) {
-    return bad_input("{}: expected a GGUF file or a model directory, found a safetensors file",
-                     path);
-  }
-  return load_gguf_chat_format(*gguf, template_file);
-}
-
 Result<std::unique_ptr<ChatFormat>> chat_format(const std::string& path, const ChatFlags& flags) {
   VARVE_TRY(auto format, format_of_model(path, flags.chat_template));
   if (format == nullptr) {
@@ -76,18 +48,6 @@ Result<std::unique_ptr<ChatFormat>> chat_format(const std::string& path, const C
         path);
   }
   return format;
-}
-
-Result<std::vector<std::pair<std::string, jinja::Value>>> think_variables(
-    const std::string& think) {
-  if (think.empty()) return {};
-  if (think != "yes" && think != "no") {
-    return usage_error("--think {}: expected 'yes' or 'no'", think);
-  }
-  // Qwen3's name for it, and DeepSeek's.
-  const jinja::Value value(think == "yes");
-  return std::vector<std::pair<std::string, jinja::Value>>{{"enable_thinking", value},
-                                                           {"thinking", value}};
 }
 
 Result<void> render(const ChatFlags& flags, const std::string& path) {

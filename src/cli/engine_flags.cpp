@@ -157,8 +157,9 @@ ProcessBytes process_beside(const Model& model, const EngineOptions& options,
 Result<EngineOptions> EngineFlags::fit(const Model& loaded, const EngineOptions& options,
                                        const Tokenizer* tokenizer, int least_ctx_tokens) const {
   VARVE_TRY(const Wall wall, Wall::parse(memory));
-  return fit_within(loaded, options, process_beside(loaded, options, tokenizer), wall,
-                    least_ctx_tokens);
+  ProcessBytes process = process_beside(loaded, options, tokenizer);
+  process.heap += beside_bytes;
+  return fit_within(loaded, options, process, wall, least_ctx_tokens);
 }
 
 Result<EngineOptions> EngineFlags::bounded(const Model& loaded,

@@ -30,6 +30,7 @@ struct EngineFlags {
   std::string kv_rotate = "auto";
   std::string profile;                    // a file that the others are from, too; empty: none
   std::vector<std::string> profile_keys;  // what may stand there
+  size_t beside_bytes = 0;                // of the verb itself: counts as the process's
 
   /// Adds MODEL and the flags to a verb.
   void add_to(CLI::App& verb);

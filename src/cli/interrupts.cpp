@@ -23,7 +23,7 @@ void note_interrupt(int) {
 
 }  // namespace
 
-Result<void> catch_interrupts() {
+Result<void> catch_interrupts(Interrupts which) {
   // Where standard input is closed its number is free: the pipe is not to be taken for it.
   if (fcntl(STDIN_FILENO, F_GETFD) < 0) open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (pipe2(ends.data(), O_NONBLOCK | O_CLOEXEC) != 0) {
@@ -33,6 +33,7 @@ Result<void> catch_interrupts() {
   action.sa_handler = note_interrupt;
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
+  if (which == Interrupts::ctrl_c_and_terminate) sigaction(SIGTERM, &action, nullptr);
   return {};
 }
 

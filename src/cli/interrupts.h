@@ -5,9 +5,12 @@
 
 namespace varve::cli {
 
+/// Which signals count as an interrupt: SIGINT (Ctrl-C), or SIGTERM (kill) too.
+enum class Interrupts { ctrl_c, ctrl_c_and_terminate };
+
 /// From here on Ctrl-C is counted and does not end the program. Error (internal): no pipe to be
 /// had.
-Result<void> catch_interrupts();
+Result<void> catch_interrupts(Interrupts which = Interrupts::ctrl_c);
 
 /// Whether there was one since the last forget_interrupts().
 bool was_interrupted();

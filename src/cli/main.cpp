@@ -3,10 +3,8 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <new>
-#include <string_view>
 #include <system_error>
 
 #include "base/memory.h"
@@ -16,9 +14,6 @@ namespace {
 
 using namespace varve;
 
-// Verbs that are part of the design and not of this version.
-constexpr std::array<std::string_view, 1> kNotYet = {"serve"};
-
 int run(int argc, char** argv) {
   CLI::App app("varve runs language models with long contexts: the KV cache comes first.", "varve");
   app.set_version_flag("--version", "varve 0.1.0");
@@ -27,6 +22,7 @@ int run(int argc, char** argv) {
   cli::Action action;
   cli::add_run(app, action);
   cli::add_chat(app, action);
+  cli::add_serve(app, action);
   cli::add_inspect(app, action);
   cli::add_plan(app, action);
   cli::add_tune(app, action);
@@ -38,13 +34,6 @@ int run(int argc, char** argv) {
       "Exit codes: 0 done, 1 internal failure, 2 usage, 3 bad input.\n"
       "VARVE_KERNELS=ref|simd|... forces a kernel set.");
 
-  if (argc > 1 && std::find(kNotYet.begin(), kNotYet.end(), argv[1]) != kNotYet.end()) {
-    fmt::print(stderr,
-               "varve: this version has no '{}'; it has run, chat, inspect, plan, tune, "
-               "eval, bench, convert and make-model\n",
-               argv[1]);
-    return 2;
-  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -19,16 +19,13 @@ namespace {
 
 constexpr size_t kMaxTextBytes = size_t{1} << 30;
 
-// Of as_plain_text: U+FDD0, which Unicode keeps for uses like this one.
-constexpr std::string_view kMark = "\xEF\xB7\x90";
-
 // `text`, all of its marks taken out.
 std::string without_marks(std::string_view text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
-    const size_t mark = std::min(text.find(kMark, at), text.size());
+    const size_t mark = std::min(text.find(kPlainTextMark, at), text.size());
     out += text.substr(at, mark - at);
-    at = mark + kMark.size();
+    at = mark + kPlainTextMark.size();
   }
   return out;
 }
@@ -80,7 +77,7 @@ class Encoder final : public WordSink {
       return true;
     };
     const auto words = [&](std::string_view span) {
-      if (has_marks_ && span.find(kMark) != span.npos) {
+      if (has_marks_ && span.find(kPlainTextMark) != span.npos) {
         span = unmarked_.emplace_back(without_marks(span));
       }
       auto done = file_.pretokenizer.split(span, regex_scratch_, *this);
@@ -180,7 +177,7 @@ std::string Tokenizer::as_plain_text(std::string_view text) const {
     out += rest.substr(0, n_bytes);
     if (token != nullptr && token->content.size() > n_bytes &&
         leading_white_space_bytes(token->content) < token->content.size()) {
-      out += kMark;
+      out += kPlainTextMark;
     }
     rest.remove_prefix(n_bytes);
   }

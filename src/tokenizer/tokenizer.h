@@ -27,6 +27,10 @@ namespace varve {
 
 struct GgufVocabulary;
 
+/// What as_plain_text() puts into a text: U+FDD0, a noncharacter, which Unicode keeps for uses like
+/// this one.
+inline constexpr std::string_view kPlainTextMark = "\xEF\xB7\x90";
+
 /// Immutable after load; every const member may be called from several threads at once.
 class Tokenizer {
  public:
@@ -52,8 +56,8 @@ class Tokenizer {
   Result<std::vector<int32_t>> encode(std::string_view text) const;
 
   /// `text` with a mark inside each added token that is spelt in it, but those of white space alone
-  /// or of one character: an invisible one, that texts do not have (U+FDD0, a noncharacter; it is
-  /// taken out of `text` itself). For parts of a text to be encoded that are to be no tokens.
+  /// or of one character: kPlainTextMark, which texts do not have (it is taken out of `text`
+  /// itself). For parts of a text to be encoded that are to be no tokens.
   std::string as_plain_text(std::string_view text) const;
   /// encode() of a text that as_plain_text() made, or that holds such ones: what is marked are no
   /// added tokens, and marks are not there.

@@ -1,0 +1,165 @@
+// Requests for text: from their JSON to the engine's queue.
+#include "server/answering.h"
+#include "server/anthropic_request.h"
+#include "server/anthropic_response.h"
+#include "server/api.h"
+#include "server/chat_messages.h"
+#include "server/openai_request.h"
+#include "server/openai_response.h"
+#include "server/responses_request.h"
+#include "server/responses_response.h"
+
+namespace varve::server {
+namespace {
+
+constexpr int kRetryAfterSeconds = 1;
+
+}  // namespace
+
+Result<Transcript> Api::chat_transcript(const ChatRequest& chat) {
+  if (model_.format == nullptr) {
+    return usage_error("{} has no chat template: it continues text (/v1/completions)", model_.name);
+  }
+  ChatRequest plain;
+  plain.add_generation_prompt = chat.add_generation_prompt;
+  plain.variables = chat.variables;
+  VARVE_TRY(plain.tools, as_plain_text(*model_.tokenizer, chat.tools));
+  for (const jinja::Value& message : chat.messages) {
+    VARVE_TRY(jinja::Value value, as_plain_text(*model_.tokenizer, message));
+    plain.messages.push_back(std::move(value));
+  }
+  VARVE_TRY(const std::string rendered, model_.format->render(plain));
+  return memory_.recall(rendered);
+}
+
+Result<Api::Prompt> Api::prompt_of(const TextCall& call) {
+  Prompt prompt;
+  if (call.chat) {
+    VARVE_TRY(prompt.transcript, chat_transcript(*call.chat));
+    prompt.ids = prompt.transcript->ids();
+  } else if (call.ids) {
+    prompt.ids = *call.ids;
+  } else {
+    VARVE_TRY(prompt.ids, model_.encode_text(call.text));
+  }
+  return prompt;
+}
+
+Api::Reply Api::answer(HttpRequest& request, TextCall call, std::unique_ptr<AnswerWriter> writer) {
+  request.release_body();
+  Result<Prompt> prompt = prompt_of(call);
+  if (!prompt) return tl::unexpected(problem_of(prompt.error()));
+  const size_t n_prompt = prompt->ids.size();
+  if (n_prompt > static_cast<size_t>(model_.ctx_tokens)) {
+    return tl::unexpected(Problem{
+        .status = 400,
+        .message =
+            fmt::format("prompt is too long: {} tokens > {} maximum", n_prompt, model_.ctx_tokens),
+        .code = "context_length_exceeded"});
+  }
+  call.generation.prompt = std::move(prompt->ids);
+  if (call.chat) call.generation.end_ids = model_.end_ids;
+  if (const auto checked = loop_->check(call.generation); !checked) {
+    return tl::unexpected(problem_of(checked.error()));
+  }
+  const bool wants_logprobs = call.generation.n_top_logprobs.has_value();
+  auto generation = loop_->submit(std::move(call.generation));
+  if (generation == nullptr) {
+    return tl::unexpected(Problem{.status = 429,
+                                  .message = "the queue is full; try again in a moment",
+                                  .code = "queue_full",
+                                  .retry_after_s = kRetryAfterSeconds});
+  }
+  AnswerJob job(generation, std::move(writer));
+  job.wants_logprobs = wants_logprobs;
+  job.format = call.chat ? model_.format : nullptr;
+  job.chat = std::move(call.chat);
+  job.transcript = std::move(prompt->transcript);
+  job.memory = &memory_;
+  job.tokenizer = model_.tokenizer;
+  job.times = options_.times;
+  if (options_.log) {
+    job.log = [log = options_.log, path = request.path, generation](const Usage& usage,
+                                                                    std::string_view end) {
+      const auto took = Generation::Clock::now() - generation->submitted_at;
+      log(fmt::format("POST {}: {} tokens, {} of them cached; {} sampled, {}; {:.3f} s", path,
+                      usage.n_prompt, usage.n_cached, usage.n_sampled, end,
+                      std::chrono::duration<double>(took).count()));
+    };
+  }
+  if (call.streams) {
+    // std::function copies what it holds.
+    auto shared = std::make_shared<AnswerJob>(std::move(job));
+    return HttpReply{
+        .content_type = "text/event-stream",
+        .headers = {{"Cache-Control", "no-cache"}},
+        .stream = [shared](HttpStream& stream) { stream_answer(std::move(*shared), stream); }};
+  }
+  auto whole = whole_answer(std::move(job), request.has_client);
+  if (!whole) return tl::unexpected(std::move(whole.error()));
+  return HttpReply{.body = std::move(*whole)};
+}
+
+Api::Reply Api::chat_completions(HttpRequest& request) {
+  const auto call = [&]() -> Result<TextCall> {
+    VARVE_TRY(const RequestFields body, RequestFields::of_body(request.body));
+    return read_chat_completion(body, options_.defaults);
+  }();
+  if (!call) return tl::unexpected(problem_of(call.error()));
+  auto writer = make_chat_completion_writer(
+      *model_.tokenizer, {.model = model_.name,
+                          .wants_usage = call->wants_usage,
+                          .wants_logprobs = call->generation.n_top_logprobs.has_value()});
+  return answer(request, *call, std::move(writer));
+}
+
+Api::Reply Api::completions(HttpRequest& request) {
+  const auto call = [&]() -> Result<TextCall> {
+    VARVE_TRY(const RequestFields body, RequestFields::of_body(request.body));
+    return read_completion(body, options_.defaults);
+  }();
+  if (!call) return tl::unexpected(problem_of(call.error()));
+  auto writer = make_completion_writer(
+      *model_.tokenizer, {.model = model_.name,
+                          .wants_usage = call->wants_usage,
+                          .wants_logprobs = call->generation.n_top_logprobs.has_value()});
+  return answer(request, *call, std::move(writer));
+}
+
+Api::Reply Api::responses(HttpRequest& request) {
+  auto read = [&]() -> Result<ResponsesCall> {
+    VARVE_TRY(const RequestFields body, RequestFields::of_body(request.body));
+    return read_responses(body, options_.defaults);
+  }();
+  if (!read) return tl::unexpected(problem_of(read.error()));
+  const GenerationRequest& generation = read->call.generation;
+  auto writer = make_responses_writer(*model_.tokenizer,
+                                      {.model = model_.name,
+                                       .body = read->body,
+                                       .temperature = generation.sampling.temperature,
+                                       .top_p = generation.sampling.top_p,
+                                       .wants_logprobs = generation.n_top_logprobs.has_value()});
+  return answer(request, std::move(read->call), std::move(writer));
+}
+
+Api::Reply Api::messages(HttpRequest& request) {
+  const auto call = [&]() -> Result<TextCall> {
+    VARVE_TRY(const RequestFields body, RequestFields::of_body(request.body));
+    return read_messages(body, options_.defaults);
+  }();
+  if (!call) return tl::unexpected(problem_of(call.error()));
+  return answer(request, *call, make_messages_writer(model_.name));
+}
+
+Api::Reply Api::count_tokens(HttpRequest& request) {
+  const auto n = [&]() -> Result<size_t> {
+    VARVE_TRY(const RequestFields body, RequestFields::of_body(request.body));
+    VARVE_TRY(const ChatRequest chat, read_anthropic_chat(body, options_.defaults));
+    VARVE_TRY(const Transcript transcript, chat_transcript(chat));
+    return transcript.ids().size();
+  }();
+  if (!n) return tl::unexpected(problem_of(n.error()));
+  return HttpReply{.body = fmt::format("{{\"input_tokens\":{}}}", *n)};
+}
+
+}  // namespace varve::server

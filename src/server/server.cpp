@@ -1,0 +1,79 @@
+#include "server/server.h"
+
+#include <exception>
+#include <utility>
+
+#include "engine/sampler.h"
+
+namespace varve::server {
+namespace {
+
+// How often a server that stops looks whether it is to wait any longer.
+constexpr std::chrono::milliseconds kLook(50);
+
+// For those whose request has just failed to say so to their clients.
+constexpr std::chrono::seconds kLastWords(1);
+
+// Of a connection's thread: stack and buffers that it touches.
+constexpr size_t kConnectionBytes = size_t{128} << 10;
+
+// A body, the values that it parses to, the text that they render to.
+constexpr size_t kBytesPerBodyByte = 4;
+
+}  // namespace
+
+size_t server_bytes(const ServerOptions& options, int n_sessions, int vocab_size) {
+  return options.http.max_connections * kConnectionBytes +
+         options.http.max_bodies_bytes * kBytesPerBodyByte + TranscriptMemory::Limits{}.n_bytes +
+         static_cast<size_t>(n_sessions) * Sampler::table_bytes(vocab_size);
+}
+
+Server::Server(Engine& engine, ServedModel model, const ServerOptions& options)
+    : loop_(engine, *model.tokenizer, options.loop), api_(std::move(model), loop_, options.api) {}
+
+Result<std::unique_ptr<Server>> Server::start(Engine& engine, ServedModel model,
+                                              const ServerOptions& options) {
+  std::unique_ptr<Server> server(new Server(engine, std::move(model), options));
+  VARVE_TRY(server->http_, HttpServer::listen(options.http, [api = &server->api_](auto& request) {
+              return api->handle(request);
+            }));
+  server->start_threads();
+  return server;
+}
+
+void Server::start_threads() {
+  engine_thread_ = std::thread([this] { run_loop(); });
+  accept_thread_ = std::thread([this] { http_->run(); });
+}
+
+void Server::run_loop() {
+  try {
+    loop_.run();
+  } catch (const std::exception&) {
+    has_failed_ = true;
+    loop_.stop();
+  }
+}
+
+bool Server::stop(std::chrono::milliseconds grace, const std::function<bool()>& is_impatient) {
+  if (std::exchange(is_stopped_, true)) return true;
+  using Clock = std::chrono::steady_clock;
+  http_->stop();
+  const Clock::time_point deadline = Clock::now() + grace;
+  bool are_done = http_->wait(Clock::now());
+  while (!are_done && Clock::now() < deadline && !is_impatient()) {
+    are_done = http_->wait(std::min(deadline, Clock::now() + kLook));
+  }
+  loop_.stop();
+  if (engine_thread_.joinable()) engine_thread_.join();
+  http_->wait(Clock::now() + kLastWords);
+  http_->cut_off();
+  if (accept_thread_.joinable()) accept_thread_.join();
+  return are_done;
+}
+
+Server::~Server() {
+  if (http_ != nullptr) stop(std::chrono::milliseconds::zero(), [] { return true; });
+}
+
+}  // namespace varve::server
