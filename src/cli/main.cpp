@@ -34,6 +34,7 @@ int run(int argc, char** argv) {
   cli::add_bench(app, action);
   cli::add_convert(app, action);
   cli::add_make_model(app, action);
+  cli::add_store(app, action);
   app.footer(
       "Exit codes: 0 done, 1 internal failure, 2 usage, 3 bad input.\n"
       "VARVE_KERNELS=ref|simd|... forces a kernel set.");
@@ -41,7 +42,7 @@ int run(int argc, char** argv) {
   if (argc > 1 && std::find(kNotYet.begin(), kNotYet.end(), argv[1]) != kNotYet.end()) {
     fmt::print(stderr,
                "varve: this version has no '{}'; it has run, chat, inspect, plan, tune, "
-               "eval, bench, convert and make-model\n",
+               "eval, bench, convert, make-model and store\n",
                argv[1]);
     return 2;
   }

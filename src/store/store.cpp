@@ -38,7 +38,7 @@ uint64_t measure_every_bytes(uint64_t budget) {
   return budget / 128;
 }
 
-constexpr uint32_t kBlockIds = 128;
+constexpr size_t kBlockIds = 128;
 constexpr size_t kLeastWriteBuffer = size_t{64} << 10;
 constexpr size_t kMostWriteBuffer = size_t{32} << 20;
 // Written as one, unless a single value is more.
@@ -533,14 +533,7 @@ void Store::salvage_batch(Database::Batch& batch, Salvaged& found) {
   while (bytes < kBatchBytes) {
     const auto value = salvage_.next();
     if (!value) break;
-    const auto parsed = parse_value(*value, Checksum::none_yet);
-    const EntryKey key{parsed->kind, parsed->key};
-    ValueRecord record{.kind = parsed->kind,
-                       .n_ids = static_cast<uint32_t>(parsed->ids.size() / sizeof(int32_t)),
-                       .n_tokens = kBlockIds,
-                       .value_bytes = value->size(),
-                       .fingerprint = parsed->fingerprint,
-                       .parent = parsed->parent};
+    auto [key, record] = described(*value);
     {
       const std::lock_guard lock(mutex_);
       if (files_.index.find(key) != nullptr || files_.index.totals().bytes + bytes + value->size() >

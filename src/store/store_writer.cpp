@@ -1,8 +1,9 @@
 // Writes values to a store until it is killed, for crash_test.cpp.
 //
-//   store_writer DIR FIRST BUDGET_BYTES ROWS_BYTES
+//   store_writer DIR FIRST BUDGET_BYTES ROWS_BYTES [END]
 //
-// A line of its output says N when all values before number N are on the disk.
+// A line of its output says N when all values before number N are on the disk. With END it ends
+// before value END, of itself, for tests/cli_store.py.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -30,7 +31,7 @@ class Report {
   uint64_t said_ = 0;
 };
 
-int write_for_ever(const StoreOptions& options, uint64_t first) {
+int write_values(const StoreOptions& options, uint64_t first, uint64_t end) {
   auto opened = Store::open(options);
   if (!opened) {
     fmt::print(stderr, "store_writer: {}\n", opened.error().message);
@@ -38,7 +39,7 @@ int write_for_ever(const StoreOptions& options, uint64_t first) {
   }
   Store& store = **opened;
   Report report;
-  for (uint64_t i = first;; ++i) {
+  for (uint64_t i = first; i < end; ++i) {
     const TestValue value = test_value(i % 50, options.block_bytes, i / 50);
     // Where the queue is full there is room after a flush; where the parent was evicted, never.
     for (int tries = 0; tries < 2 && !value.has(store); ++tries) {
@@ -50,14 +51,15 @@ int write_for_ever(const StoreOptions& options, uint64_t first) {
     }
     report.say(store);
   }
+  return store.flush() ? 0 : 1;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 5) return 2;
+  if (argc != 5 && argc != 6) return 2;
   StoreOptions options = test_options(argv[1], std::stoul(argv[4]));
   options.budget_bytes = std::stoul(argv[3]);
   options.queue_bytes = 8 * (options.point_bytes + 1024);
-  return write_for_ever(options, std::stoul(argv[2]));
+  return write_values(options, std::stoul(argv[2]), argc == 6 ? std::stoul(argv[5]) : UINT64_MAX);
 }
