@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 
 BIN = Path(os.environ["VARVE_BIN"])
-WRITER = BIN.resolve().parent.parent / "src" / "store" / "store_writer"
+WRITER = BIN.resolve().parent.parent / "tests" / "store_writer"
 ROWS = 6000
 VALUES = 200  # chains of 50; every seventh of a chain is a resume point
 FOR_EVER = 1 << 62
