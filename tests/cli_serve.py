@@ -279,6 +279,64 @@ class Anthropic(WithServer):
         self.assertEqual("".join(delta["thinking"] for delta in deltas), block["thinking"])
 
 
+class Sessions(WithServer):
+    def sessions(self):
+        return {one["id"]: one for one in self.server.get("/v1/sessions").json["data"]}
+
+    def test_they_are_seen_forked_rewound_pinned_and_deleted(self):
+        text = "Blessed are the peacemakers: for they shall be called"
+        asked = {"prompt": text, "max_tokens": 10, "temperature": 0, "ignore_eos": True}
+        before = set(self.sessions())
+        said = self.server.post("/v1/completions", asked).json["choices"][0]["text"]
+        (own,) = set(self.sessions()) - before
+        one = self.server.get(f"/v1/sessions/{own}").json
+        self.assertTrue((text + said).startswith(one["text"].removeprefix(BOS)))
+        self.assertEqual(one["n_tokens"], len(one["tokens"]))
+        n_prompt = len(self.server.post("/tokenize", {"prompt": text}).json["tokens"])
+        self.assertEqual(one["n_tokens"], n_prompt + 9)  # the last one was not read
+
+        twin = self.server.post(f"/v1/sessions/{own}/fork", b"").json
+        self.assertEqual((twin["n_tokens"], twin["pinned"]), (one["n_tokens"], False))
+        back = self.server.post(f"/v1/sessions/{twin['id']}/rewind", {"n_tokens": n_prompt}).json
+        self.assertEqual(back["n_tokens"], n_prompt)
+        # Said again, and another thing said instead.
+        again = self.server.post("/v1/completions", {"session": twin["id"], "max_tokens": 10,
+                                                     "temperature": 0, "ignore_eos": True}).json
+        self.assertEqual(again["choices"][0]["text"], said)
+        self.assertEqual(again["usage"]["prompt_tokens_details"]["cached_tokens"], n_prompt)
+        other = self.server.post("/v1/completions", {**asked, "session": own, "prompt": " And"}).json
+        ids = one["tokens"] + self.server.post("/tokenize", {"content": " And"}).json["tokens"]
+        whole = self.server.post("/v1/completions", {**asked, "prompt": ids}).json
+        self.assertEqual(other["choices"][0]["text"], whole["choices"][0]["text"])
+
+        pinned = self.server.post(f"/v1/sessions/{own}/pin", {}).json
+        self.assertEqual(pinned["pinned"], True)
+        reply = self.server.post(f"/v1/sessions/{twin['id']}/pin", {"pinned": True})
+        self.assertEqual(reply.status, 400)  # there are two, and one is for requests
+        self.assertEqual(self.server.post(f"/v1/sessions/{own}/pin", {"pinned": False}).json,
+                         {**pinned, "pinned": False})
+        for path in (own, twin["id"]):
+            reply = self.server.ask("DELETE", f"/v1/sessions/{path}")
+            self.assertEqual((reply.status, reply.json["deleted"]), (200, True))
+            self.assertEqual(self.server.ask("DELETE", f"/v1/sessions/{path}").status, 404)
+            self.assertNotIn(path, self.sessions())
+
+    def test_what_cannot_be_done(self):
+        for method, path, body, status in (
+                ("GET", "99999", None, 404), ("GET", "x", None, 404), ("GET", "1/fork", None, 404),
+                ("POST", "99999/fork", {}, 404), ("POST", "99999/rewind", {"n_tokens": 1}, 404),
+                ("POST", "1", {}, 404), ("POST", "1/turn", {}, 404), ("POST", "1/rewind", {}, 400),
+                ("POST", "1/rewind", {"n_tokens": "a"}, 400), ("POST", "1/pin", b"", 400),
+                ("DELETE", "99999", None, 404), ("PUT", "1", {}, 405)):
+            with self.subTest(method=method, path=path):
+                reply = self.server.ask(method, f"/v1/sessions/{path}", body)
+                self.assertEqual(reply.status, status, reply.body)
+                self.assertTrue(reply.json["error"]["message"])
+        reply = self.server.post("/v1/completions", {"session": 99999, "prompt": "a"})
+        self.assertEqual((reply.status, reply.json["error"]["message"]),
+                         (400, "there is no session 99999"))
+
+
 class Errors(WithServer):
     def refused(self, path, body, status, sentence, **headers):
         reply = self.server.post(path, body, **headers)

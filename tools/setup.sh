@@ -15,7 +15,7 @@ packages=(
 )
 dev_packages=(
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev llvm-19
-  python3-pip shellcheck
+  python3-pip python3-venv shellcheck
 )
 
 die() {

@@ -65,6 +65,10 @@ const std::vector<Api::Route>& Api::routes() {
       {"POST", "/v1/responses", &Api::responses},
       {"POST", "/v1/messages", &Api::messages},
       {"POST", "/v1/messages/count_tokens", &Api::count_tokens},
+      {"GET", "/v1/sessions", &Api::sessions},
+      {"GET", kSessions, &Api::session},
+      {"POST", kSessions, &Api::change_session},
+      {"DELETE", kSessions, &Api::delete_session},
       {"POST", "/tokenize", &Api::tokenize},
       {"POST", "/detokenize", &Api::detokenize},
   };

@@ -76,6 +76,20 @@ class Api {
   Reply messages(HttpRequest& request);
   Reply count_tokens(HttpRequest& request);
 
+  // ---- api_sessions.cpp
+  static constexpr std::string_view kSessions = "/v1/sessions/";
+  /// "/v1/sessions/7/fork"
+  struct SessionPath {
+    uint64_t id = 0;
+    std::string_view verb;
+  };
+  static Result<SessionPath> session_path(std::string_view path);
+  Reply sessions(HttpRequest& request);
+  Reply session(HttpRequest& request);
+  Reply change_session(HttpRequest& request);
+  Reply delete_session(HttpRequest& request);
+  Result<std::vector<int32_t>> session_ids(uint64_t id);
+
   struct Prompt {
     std::vector<int32_t> ids;
     std::optional<Transcript> transcript;

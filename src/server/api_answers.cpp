@@ -37,11 +37,19 @@ Result<Api::Prompt> Api::prompt_of(const TextCall& call) {
   if (call.chat) {
     VARVE_TRY(prompt.transcript, chat_transcript(*call.chat));
     prompt.ids = prompt.transcript->ids();
-  } else if (call.ids) {
-    prompt.ids = *call.ids;
-  } else {
-    VARVE_TRY(prompt.ids, model_.encode_text(call.text));
+    return prompt;
   }
+  if (call.session) {
+    VARVE_TRY(prompt.ids, session_ids(*call.session));
+  }
+  std::vector<int32_t> more;
+  if (call.ids) {
+    more = *call.ids;
+  } else {
+    VARVE_TRY(more,
+              call.session ? model_.tokenizer->encode(call.text) : model_.encode_text(call.text));
+  }
+  prompt.ids.insert(prompt.ids.end(), more.begin(), more.end());
   return prompt;
 }
 

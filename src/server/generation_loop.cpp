@@ -188,7 +188,7 @@ bool GenerationLoop::drop_cancelled() {
   size_t n = dropped.size();
   for (const auto& run : runs_) {
     if (!run->generation->is_cancelled()) continue;
-    pool_.park(std::move(run->session));
+    pool_.release(std::move(run->session));
     run->is_over = true;
     ++n;
   }
@@ -218,24 +218,18 @@ Result<void> GenerationLoop::start(const std::shared_ptr<Generation>& generation
   const GenerationRequest& request = generation->request();
   VARVE_CHECKED(check(request));
   VARVE_TRY(Sampler sampler, Sampler::create(request.sampling, engine_->model().vocab_size()));
-  VARVE_TRY(SessionPool::Lease lease, pool_.acquire(request.prompt));
-  auto run =
-      std::make_unique<Run>(generation, std::move(lease.session), std::move(sampler), *tokenizer_);
-  const auto unread = std::span(request.prompt).subspan(static_cast<size_t>(lease.n_cached));
-  const Result<void> queued = run->session.enqueue(unread);
-  if (!queued) {
-    pool_.park(std::move(run->session));
-    return queued;
-  }
+  VARVE_TRY(Session session, pool_.acquire(request.prompt));
+  const int n_cached = session.n_reused();
+  auto run = std::make_unique<Run>(generation, std::move(session), std::move(sampler), *tokenizer_);
   const int room = engine_->options().ctx_tokens - static_cast<int>(request.prompt.size()) + 1;
   run->n_left = std::min(request.max_tokens.value_or(room), room);
   const double waited = seconds_between(generation->submitted_at, Clock::now());
   count([&](LoopStats& stats) {
     stats.n_prompt_tokens += request.prompt.size();
-    stats.n_cached_tokens += static_cast<uint64_t>(lease.n_cached);
+    stats.n_cached_tokens += static_cast<uint64_t>(n_cached);
     stats.wait_seconds.observe(waited);
   });
-  generation->push(Admitted{lease.n_cached});
+  generation->push(Admitted{n_cached});
   runs_.push_back(std::move(run));
   return {};
 }
@@ -296,7 +290,7 @@ void GenerationLoop::take_token(Run& run, int32_t id) {
   }
   // Within the context: n_left says so.
   if (const auto queued = run.session.enqueue({&id, 1}); !queued) {
-    pool_.park(std::move(run.session));
+    pool_.release(std::move(run.session));
     run.is_over = true;
     fail(*run.generation, queued.error());
   }
@@ -328,12 +322,12 @@ void GenerationLoop::finish(Run& run, FinishReason reason) {
   }
   run.result.reason = reason;
   run.is_over = true;
-  pool_.park(std::move(run.session));
+  pool_.release(std::move(run.session));
   count([&](LoopStats& stats) {
     ++(reason == FinishReason::length ? stats.n_cut : stats.n_ended);
     stats.total_seconds.observe(seconds_between(run.generation->submitted_at, Clock::now()));
   });
-  // Last: whoever hears of it may ask again at once, and finds the session parked.
+  // Last: whoever hears of it may ask again at once, and finds what was read.
   count_sessions();
   run.generation->push(std::move(run.result));
 }
@@ -354,7 +348,7 @@ void GenerationLoop::fail_all() {
   for (Visit& visit : visits) visit.done.set_value(false);
   for (const auto& generation : waiting) fail(*generation, shutting_down());
   for (const auto& run : runs_) {
-    pool_.park(std::move(run->session));
+    pool_.release(std::move(run->session));
     fail(*run->generation, shutting_down());
   }
   runs_.clear();
@@ -372,8 +366,8 @@ void GenerationLoop::count_sessions() {
   count([&](LoopStats& stats) {
     stats.n_waiting = static_cast<int>(n_waiting);
     stats.n_running = static_cast<int>(n_running);
-    stats.n_parked = pool_.n_parked();
-    stats.n_parked_tokens = pool_.n_parked_tokens();
+    stats.n_kept = pool_.n_kept();
+    stats.n_kept_tokens = pool_.n_kept_tokens();
   });
 }
 

@@ -322,43 +322,77 @@ TEST_F(GenerationLoopTest, SessionsAreForkedRewoundPinnedAndRemoved) {
   const Ids asked = prompt("In the beginning God created the heaven and the earth.");
   const Outcome before = answer(asked, 10);
   std::thread thread([&] { loop_->run(); });
-  std::vector<ParkedSession> list;
-  Result<ParkedSession> twin = usage_error("not asked"), rewound = twin, pinned = twin;
   EXPECT_TRUE(loop_->visit([&](SessionPool& pool) {
-    const uint64_t id = pool.list().at(0).id;
-    twin = pool.fork(id);
-    rewound = pool.rewind(twin->id, 5);
-    pinned = pool.pin(id, true);
-    list = pool.list();
+    const KeptSession first = pool.list().at(0);
+    EXPECT_EQ(first.n_tokens, static_cast<int>(asked.size()) + 9);
+    const KeptSession twin = pool.fork(first.id).value();
+    EXPECT_EQ(twin.n_tokens, first.n_tokens);
+    EXPECT_EQ(pool.rewind(twin.id, 5).value().n_tokens, 5);
+    EXPECT_EQ(pool.ids(twin.id).value(), Ids(asked.begin(), asked.begin() + 5));
+    EXPECT_EQ(pool.rewind(twin.id, 6).error().message,
+              "session 2 cannot be rewound to 6 tokens: it has 5");
+    EXPECT_TRUE(pool.pin(first.id, true).value().is_pinned);
+    EXPECT_EQ(pool.list().size(), 2U);
+    EXPECT_TRUE(pool.pin(twin.id, true));
+    const KeptSession third = pool.fork(first.id).value();
+    EXPECT_EQ(pool.pin(third.id, true).error().message,
+              "session 3 cannot be pinned: of 3 sessions 2 are pinned and 0 run, and one is left "
+              "for requests");
+    EXPECT_FALSE(pool.pin(twin.id, false).value().is_pinned);
+    EXPECT_TRUE(pool.pin(third.id, true));
+    EXPECT_EQ(pool.rewind(third.id, 7).value().n_tokens, 7);
+    EXPECT_TRUE(pool.remove(third.id));
+    EXPECT_EQ(pool.remove(third.id).error().message, "there is no session 3");
+    EXPECT_EQ(pool.fork(99).error().message, "there is no session 99");
   }));
-  ASSERT_TRUE(twin && rewound && pinned);
-  EXPECT_EQ(twin->n_tokens, static_cast<int>(asked.size()) + 9);
-  EXPECT_EQ(rewound->n_tokens, 5);
-  ASSERT_EQ(list.size(), 2U);
-  EXPECT_TRUE(list[0].is_pinned);
-  EXPECT_EQ(list[1].n_tokens, 5);
-  loop_->visit([&](SessionPool& pool) {
-    EXPECT_TRUE(pool.pin(twin->id, true));
-    const auto third = pool.fork(twin->id);
-    ASSERT_TRUE(third);
-    EXPECT_EQ(pool.pin(third->id, true).error().message,
-              "session 3 cannot be pinned: of 3 sessions one is left for requests");
-    EXPECT_TRUE(pool.rewind(third->id, 0));
-    EXPECT_FALSE(pool.rewind(third->id, 1));
-    EXPECT_TRUE(pool.remove(third->id));
-    EXPECT_EQ(pool.remove(third->id).error().message, "no session 3 is parked");
-    EXPECT_EQ(pool.fork(99).error().message, "no session 99 is parked");
-  });
-  // A pinned session is not written over: both prompts find what they had.
-  const auto other = submit(prompt("And it came to pass"), 3);
+  // What others do meanwhile does not touch a pinned one.
+  for (int i = 0; i < 5; ++i) {
+    const auto other = submit(Ids(500, 10 + i), 3);
+    Outcome outcome;
+    while (take(*other->next(Generation::Clock::now() + std::chrono::minutes(1)), outcome))
+      continue;
+  }
   const auto same = submit(asked, 10);
   Outcome outcome;
   while (take(*same->next(Generation::Clock::now() + std::chrono::minutes(1)), outcome)) continue;
   EXPECT_EQ(outcome.ids, before.ids);
-  EXPECT_EQ(outcome.n_cached, static_cast<int>(asked.size()));
   loop_->stop();
   thread.join();
   EXPECT_FALSE(loop_->visit([](SessionPool&) { FAIL(); }));
+}
+
+TEST_F(GenerationLoopTest, ASessionThatGoesOnKeepsItsName) {
+  start(1);
+  const Ids asked = prompt("In the beginning God created the heaven");
+  const Outcome first = answer(asked, 5);
+  answer(prompt("And it came to pass"), 5);
+  answer(joined(joined(asked, first.ids), prompt(" And")), 5);
+  std::thread thread([&] { loop_->run(); });
+  std::vector<KeptSession> list;
+  EXPECT_TRUE(loop_->visit([&](SessionPool& of_loop) { list = of_loop.list(); }));
+  loop_->stop();
+  thread.join();
+  ASSERT_EQ(list.size(), 2U);
+  EXPECT_EQ(list[0].id, 1U);
+  EXPECT_EQ(list[1].id, 2U);
+}
+
+TEST_F(GenerationLoopTest, OldSessionsAreForgottenButNotPinnedOnes) {
+  start(2);
+  SessionPool pool(*engine_);
+  const auto leave = [&](int32_t id) {
+    Session session = pool.acquire(Ids({id, id})).value();
+    while (session.n_pending() > 0) engine_->step();
+    pool.release(std::move(session));
+  };
+  leave(10);
+  ASSERT_TRUE(pool.pin(1, true));
+  for (int32_t i = 1; i <= 70; ++i) leave(10 + i);
+  EXPECT_EQ(pool.n_kept(), static_cast<int>(SessionPool::kMaxKept));
+  EXPECT_EQ(pool.n_kept_tokens(), 2 * static_cast<int64_t>(SessionPool::kMaxKept));
+  EXPECT_EQ(pool.list().front().id, 71U);
+  EXPECT_EQ(pool.list().back().id, 1U);
+  EXPECT_EQ(pool.ids(2).error().message, "there is no session 2");
 }
 
 TEST_F(GenerationLoopTest, ManyThreadsAskOne) {

@@ -67,9 +67,9 @@ void write_stats(const LoopStats& stats, MetricsText& out) {
   out.begin("varve_requests", "gauge", "Requests under way.");
   out.value(stats.n_waiting, "state=\"waiting\"");
   out.value(stats.n_running, "state=\"running\"");
-  out.gauge("varve_parked_sessions", stats.n_parked, "Sessions that no request uses.");
-  out.gauge("varve_parked_tokens", static_cast<double>(stats.n_parked_tokens),
-            "Tokens that those sessions have read.");
+  out.gauge("varve_kept_sessions", stats.n_kept, "Sessions that are over and written down.");
+  out.gauge("varve_kept_tokens", static_cast<double>(stats.n_kept_tokens),
+            "Tokens of those sessions.");
 
   out.begin("varve_wait_seconds", "histogram", "From a request to its session.");
   out.values(stats.wait_seconds);

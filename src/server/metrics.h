@@ -36,8 +36,8 @@ struct LoopStats {
 
   int n_waiting = 0;
   int n_running = 0;
-  int n_parked = 0;             // sessions
-  int64_t n_parked_tokens = 0;  // in them
+  int n_kept = 0;             // sessions that are over and written down
+  int64_t n_kept_tokens = 0;  // in them
 
   Histogram wait_seconds;         // in the queue
   Histogram first_token_seconds;  // from submission to the first token

@@ -210,7 +210,11 @@ Result<void> read_prompt(const RequestFields& body, std::string_view key, TextCa
 
 Result<TextCall> read_completion(const RequestFields& body, const CallDefaults& defaults) {
   TextCall call;
-  VARVE_CHECKED(read_prompt(body, "prompt", call));
+  if (body.has("session")) {
+    VARVE_TRY(const int64_t id, body.integer_or("session", 0, 1, INT64_MAX));
+    call.session = static_cast<uint64_t>(id);
+  }
+  if (!call.session || body.has("prompt")) VARVE_CHECKED(read_prompt(body, "prompt", call));
   VARVE_CHECKED(read_common(body, defaults, call));
   if (!call.generation.max_tokens) call.generation.max_tokens = kDefaultCompletionTokens;
   if (body.has("logprobs")) {

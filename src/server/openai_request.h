@@ -1,5 +1,6 @@
 // Requests of OpenAI's `POST /v1/chat/completions` and `POST /v1/completions`, and what other
-// servers of them take beside: `top_k`, `min_p`, `chat_template_kwargs`, `ignore_eos`.
+// servers of them take beside: `top_k`, `min_p`, `chat_template_kwargs`, `ignore_eos`. A
+// completion's `session` names one whose tokens stand before the prompt.
 #pragma once
 
 #include "server/text_call.h"

@@ -1,9 +1,11 @@
-// The engine's sessions between requests: each keeps what it has read until another one needs its
-// place, and a request gets the one that knows most of its prompt. The engine's thread alone uses
-// it.
+// The engine's sessions, and those that are over: their tokens are written down, so that people can
+// see, fork, rewind and pin them. What the cache keeps of their rows is found by the tokens alone.
+// The engine's thread alone uses it.
 #pragma once
 
 #include <cstdint>
+#include <list>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,66 +14,65 @@
 namespace varve::server {
 
 /// A session that no request uses, as people see it.
-struct ParkedSession {
+struct KeptSession {
   uint64_t id = 0;
   int n_tokens = 0;
   bool is_pinned = false;
-  std::vector<int> resume_positions;
 };
 
 class SessionPool {
  public:
+  /// Sessions that are over and written down, and tokens of all of them, at most: those that were
+  /// used least recently go.
+  static constexpr size_t kMaxKept = 64;
+  static constexpr size_t kMaxKeptTokens = size_t{4} << 20;
+
   /// `engine` outlives it.
   explicit SessionPool(Engine& engine) : engine_(&engine) {}
 
-  struct Lease {
-    Session session;   // has read the first n_cached of the ids; the others are for enqueue()
-    int n_cached = 0;  // all of them only where its logits are those after the last one
-  };
   /// Whether acquire() would find a place.
   bool has_place() const;
-  /// Errors: as of Engine::new_session and Session::rewind.
-  Result<Lease> acquire(std::span<const int32_t> ids);
-  /// A session whose request is over, or was given up: what it has read is kept, with a resume
-  /// point at its end.
-  void park(Session session);
+  /// A session that reads `ids`: what the cache knows of them is there, the others wait. Errors: as
+  /// of Engine::new_session.
+  Result<Session> acquire(std::span<const int32_t> ids);
+  /// A session whose request is over, or was given up. It ends where it is.
+  void release(Session session);
 
-  int n_parked() const { return static_cast<int>(parked_.size()); }
-  int64_t n_parked_tokens() const;
+  // ---- what people may do with sessions that are over. Errors (usage) name the id.
 
-  // ---- what people may do with sessions. Errors (usage) name the id.
+  std::vector<KeptSession> list() const;
+  int n_kept() const { return static_cast<int>(kept_.size()); }
+  int64_t n_kept_tokens() const { return static_cast<int64_t>(n_tokens_); }
 
-  std::vector<ParkedSession> list() const;
+  Result<std::vector<int32_t>> ids(uint64_t id);
   /// A second one with the same past.
-  Result<ParkedSession> fork(uint64_t id);
-  Result<ParkedSession> rewind(uint64_t id, int n_tokens);
-  /// A pinned one gives its place to nobody. One place is always left for requests.
-  Result<ParkedSession> pin(uint64_t id, bool is_pinned);
+  Result<KeptSession> fork(uint64_t id);
+  /// Forgets all but the first n_tokens.
+  Result<KeptSession> rewind(uint64_t id, int n_tokens);
+  /// A pinned one has a session of the engine, whose rows stay. One place is always left for
+  /// requests.
+  Result<KeptSession> pin(uint64_t id, bool is_pinned);
+  /// Its tokens are not written down any more; what the cache has of its rows goes as others come.
   Result<void> remove(uint64_t id);
 
  private:
-  struct Parked {
+  struct Kept {
     uint64_t id;
-    Session session;
-    uint64_t last_use;
-    bool is_pinned = false;
+    std::vector<int32_t> ids;
+    std::optional<Session> pin = {};
   };
-  using Place = std::vector<Parked>::iterator;
+  using Place = std::list<Kept>::iterator;
 
-  static ParkedSession describe(const Parked& parked);
-  /// The largest number of tokens up to `n_wanted` that the session goes back to without reading.
-  static int reach(const Session& session, int n_wanted);
+  static KeptSession describe(const Kept& kept);
   Result<Place> find(uint64_t id);
   size_t n_pinned() const;
-  bool is_full() const;
-  /// The least recently used one that may go and is not `keep`; end() where there is none.
-  Place least_recent(Place keep);
-  Result<Session> from(Place best, int n_tokens);
+  const Kept& keep(Kept kept);
+  void make_room();
 
   Engine* engine_;
-  std::vector<Parked> parked_;
-  size_t n_leased_ = 0;
-  uint64_t n_uses_ = 0;
+  std::list<Kept> kept_;  // the most recently used one first
+  size_t n_tokens_ = 0;   // of all of them
+  size_t n_running_ = 0;
   uint64_t last_id_ = 0;
 };
 

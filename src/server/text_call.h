@@ -17,6 +17,7 @@ struct TextCall {
   std::optional<ChatRequest> chat = {};
   std::string text = {};
   std::optional<std::vector<int32_t>> ids = {};
+  std::optional<uint64_t> session = {};  // whose tokens stand before text or ids
 
   GenerationRequest generation = {};  // its prompt is still empty
   bool streams = false;

@@ -1,0 +1,3 @@
+add_executable(server_request_fuzz ${CMAKE_CURRENT_LIST_DIR}/server_request_fuzz.cpp)
+target_link_libraries(server_request_fuzz PRIVATE varve_options varve_server)
+target_link_options(server_request_fuzz PRIVATE -fsanitize=fuzzer)
