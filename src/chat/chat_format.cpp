@@ -14,8 +14,15 @@ Value chat_message(std::string_view role, std::string_view content) {
       .value();
 }
 
-Value ChatFormat::answer(const ChatRequest&, std::string_view text) const {
-  return chat_message("assistant", text);
+std::unique_ptr<AnswerParser> ChatFormat::answer_parser(const ChatRequest&) const {
+  return make_answer_parser({});
+}
+
+Value ChatFormat::answer(const ChatRequest& request, std::string_view text) const {
+  const std::unique_ptr<AnswerParser> parser = answer_parser(request);
+  std::vector<AnswerEvent> events = parser->push(text);
+  for (AnswerEvent& event : parser->finish()) events.push_back(std::move(event));
+  return answer_message(events);
 }
 
 Result<ChatRequest> parse_chat_request(std::string_view json, const std::string& name) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "chat/answer_parser.h"
 #include "chat/jinja/value.h"
 #include "tokenizer/tokenizer.h"
 
@@ -39,8 +40,12 @@ class ChatFormat {
   /// Errors (bad_input): the template refuses the conversation, or something in it is not known.
   virtual Result<std::string> render(const ChatRequest& request) const = 0;
 
-  /// The message that an answer makes: `text` is what the model wrote after the rendered request.
-  virtual jinja::Value answer(const ChatRequest& request, std::string_view text) const;
+  /// Takes apart what the model writes after the rendered request. Without more knowledge all of it
+  /// is content.
+  virtual std::unique_ptr<AnswerParser> answer_parser(const ChatRequest& request) const;
+
+  /// The message that a whole answer makes.
+  jinja::Value answer(const ChatRequest& request, std::string_view text) const;
 
   /// Where the format comes from, for people.
   virtual std::string describe() const = 0;

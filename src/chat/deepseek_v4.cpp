@@ -68,7 +68,7 @@ Result<void> refuse_tools(const ChatRequest& request) {
 class DeepseekV4Format : public ChatFormat {
  public:
   Result<std::string> render(const ChatRequest& request) const override;
-  Value answer(const ChatRequest& request, std::string_view text) const override;
+  std::unique_ptr<AnswerParser> answer_parser(const ChatRequest& request) const override;
   std::string describe() const override { return "DeepSeek-V4's own encoding"; }
 };
 
@@ -118,17 +118,12 @@ Result<std::string> DeepseekV4Format::render(const ChatRequest& request) const {
   return out;
 }
 
-Value DeepseekV4Format::answer(const ChatRequest& request, std::string_view text) const {
+std::unique_ptr<AnswerParser> DeepseekV4Format::answer_parser(const ChatRequest& request) const {
+  AnswerSyntax syntax;
   const Result<Options> options = read_options(request);
-  if (!options || !options->thinks) return chat_message("assistant", text);
-  // An answer that was cut short may have no end of its reasoning: it is all reasoning then.
-  const size_t end = text.find(kEndThink);
-  const std::string_view content = end == text.npos ? "" : text.substr(end + kEndThink.size());
-  return jinja::make_dict(
-             {{Value::text("role"), Value::text("assistant")},
-              {Value::text("reasoning_content"), Value::text(std::string(text.substr(0, end)))},
-              {Value::text("content"), Value::text(std::string(content))}})
-      .value();
+  if (options && options->thinks) syntax.reasoning = AnswerSyntax::Reasoning::open;
+  if (request.tools.truth()) syntax.calls = AnswerSyntax::Calls::dsml;
+  return make_answer_parser(syntax);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "chat/chat_format.h"
 #include "chat/jinja/json.h"
 #include "chat/jinja/template.h"
+#include "chat/jinja/text.h"
 #include "formats/gguf_metadata.h"
 #include "tokenizer/gguf_vocabulary.h"
 
@@ -20,17 +21,45 @@ namespace fs = std::filesystem;
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
 constexpr std::string_view kGgufTemplate = "tokenizer.chat_template";
 
+// How the answers are written that a template renders, as far as its source tells.
+AnswerSyntax syntax_of(std::string_view source) {
+  const auto has = [&](std::string_view part) { return source.find(part) != source.npos; };
+  AnswerSyntax syntax = {.trims_lines = true};
+  if (has("</think>")) syntax.reasoning = AnswerSyntax::Reasoning::optional;
+  if (has("<tool_call>")) {
+    syntax.calls = AnswerSyntax::Calls::tagged_json;
+  } else if (has("ipython") && has("parameters")) {
+    syntax.calls = AnswerSyntax::Calls::bare_json;
+  }
+  return syntax;
+}
+
+struct ParsedTemplate {
+  static Result<ParsedTemplate> parse(std::string_view source, const std::string& name) {
+    VARVE_TRY(Template parsed, Template::parse(source, name));
+    return ParsedTemplate{std::move(parsed), syntax_of(source)};
+  }
+
+  Template rules;
+  AnswerSyntax syntax;
+};
+
 class TemplateFormat : public ChatFormat {
  public:
-  TemplateFormat(Template usual, std::optional<Template> with_tools, TokenTexts tokens)
+  TemplateFormat(ParsedTemplate usual, std::optional<ParsedTemplate> with_tools, TokenTexts tokens)
       : usual_(std::move(usual)), with_tools_(std::move(with_tools)), tokens_(std::move(tokens)) {}
 
   Result<std::string> render(const ChatRequest& request) const override;
-  std::string describe() const override { return usual_.name(); }
+  std::unique_ptr<AnswerParser> answer_parser(const ChatRequest& request) const override;
+  std::string describe() const override { return usual_.rules.name(); }
 
  private:
-  Template usual_;
-  std::optional<Template> with_tools_;
+  const ParsedTemplate& template_for(const ChatRequest& request) const {
+    return request.tools.truth() && with_tools_ ? *with_tools_ : usual_;
+  }
+
+  ParsedTemplate usual_;
+  std::optional<ParsedTemplate> with_tools_;
   TokenTexts tokens_;
 };
 
@@ -47,8 +76,20 @@ Result<std::string> TemplateFormat::render(const ChatRequest& request) const {
   add("add_generation_prompt", Value(request.add_generation_prompt));
   for (const auto& [name, value] : request.variables) add(name, value);
   VARVE_TRY(const Value all, jinja::make_dict(std::move(variables)));
-  const bool has_tools = request.tools.truth() && with_tools_.has_value();
-  return (has_tools ? *with_tools_ : usual_).render(*all.dict(), std::time(nullptr));
+  return template_for(request).rules.render(*all.dict(), std::time(nullptr));
+}
+
+std::unique_ptr<AnswerParser> TemplateFormat::answer_parser(const ChatRequest& request) const {
+  AnswerSyntax syntax = template_for(request).syntax;
+  if (!request.tools.truth()) syntax.calls = AnswerSyntax::Calls::none;
+  if (syntax.reasoning != AnswerSyntax::Reasoning::none) {
+    // Some templates write the beginning of the reasoning themselves.
+    const Result<std::string> text = render(request);
+    const bool is_open =
+        text && jinja::strip(*text, std::nullopt, jinja::Side::right).ends_with("<think>");
+    if (is_open) syntax.reasoning = AnswerSyntax::Reasoning::open;
+  }
+  return make_answer_parser(syntax);
 }
 
 // Fields of tokenizer_config.json; a token is a string, or an object with its `content`.
@@ -66,8 +107,8 @@ TokenTexts special_tokens(const jinja::Dict& config) {
 // `chat_template` as a list of {"name", "template"}.
 Result<std::unique_ptr<ChatFormat>> named_templates(const jinja::List& list,
                                                     const std::string& name, TokenTexts tokens) {
-  std::optional<Template> usual;
-  std::optional<Template> with_tools;
+  std::optional<ParsedTemplate> usual;
+  std::optional<ParsedTemplate> with_tools;
   for (const Value& entry : list.items) {
     const Value* const key = entry.dict() == nullptr ? nullptr : entry.dict()->find("name");
     const Value* const source = entry.dict() == nullptr ? nullptr : entry.dict()->find("template");
@@ -77,8 +118,8 @@ Result<std::unique_ptr<ChatFormat>> named_templates(const jinja::List& list,
                        entry.describe());
     }
     if (*key->text() != "default" && *key->text() != "tool_use") continue;
-    VARVE_TRY(Template parsed,
-              Template::parse(*source->text(), fmt::format("{} (`{}`)", name, *key->text())));
+    VARVE_TRY(ParsedTemplate parsed,
+              ParsedTemplate::parse(*source->text(), fmt::format("{} (`{}`)", name, *key->text())));
     (*key->text() == "default" ? usual : with_tools) = std::move(parsed);
   }
   if (!usual) return bad_input("{}: expected a template named `default`, found none", name);
@@ -114,7 +155,7 @@ Result<std::unique_ptr<ChatFormat>> template_file_format(const std::string& path
 Result<std::unique_ptr<ChatFormat>> make_template_format(std::string_view source,
                                                          const std::string& name,
                                                          TokenTexts tokens) {
-  VARVE_TRY(Template parsed, Template::parse(source, name));
+  VARVE_TRY(ParsedTemplate parsed, ParsedTemplate::parse(source, name));
   return std::make_unique<TemplateFormat>(std::move(parsed), std::nullopt, std::move(tokens));
 }
 

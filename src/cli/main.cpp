@@ -30,6 +30,7 @@ int run(int argc, char** argv) {
   cli::add_bench(app, action);
   cli::add_convert(app, action);
   cli::add_make_model(app, action);
+  cli::add_store(app, action);
   app.footer(
       "Exit codes: 0 done, 1 internal failure, 2 usage, 3 bad input.\n"
       "VARVE_KERNELS=ref|simd|... forces a kernel set.");

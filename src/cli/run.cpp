@@ -15,6 +15,7 @@
 #include "cli/progress.h"
 #include "cli/prompt.h"
 #include "cli/sampler_flags.h"
+#include "cli/store_flags.h"
 #include "cli/verbs.h"
 #include "engine/generate.h"
 #include "tokenizer/tokenizer.h"
@@ -31,6 +32,7 @@ struct RunFlags {
   int n_tokens = 128;
   std::string bos = "auto";
   SamplerFlags sampler;
+  StoreFlags store;
   std::vector<int32_t> stop_ids;
   bool ignore_eos = false;
   bool json = false;
@@ -64,6 +66,7 @@ struct Outcome {
   std::string weights;  // "mapped" or "copied"
   ProcessBytes process;
   int prompt_tokens = 0;
+  int reused_tokens = 0;  // of them, that the store had
   double prompt_seconds = 0;
   double decode_seconds = 0;
   GenerateResult generated;
@@ -99,6 +102,7 @@ void print_json(const Engine& engine, const Outcome& outcome) {
       {"ids", outcome.ids},
       {"stop_reason", reason_name(outcome.generated.reason)},
       {"prompt_tokens", outcome.prompt_tokens},
+      {"reused_tokens", outcome.reused_tokens},
       {"prompt_seconds", outcome.prompt_seconds},
       {"generated_tokens", outcome.generated.n_tokens},
       {"decode_seconds", outcome.decode_seconds},
@@ -125,10 +129,14 @@ void print_json(const Engine& engine, const Outcome& outcome) {
 
 void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
   const int n_decoded = std::max(0, outcome.generated.n_tokens - 1);
-  fmt::print(stderr, "{} prompt tokens at {:.1f}/s, {} new at {:.1f}/s ({})\n",
-             outcome.prompt_tokens, rate(outcome.prompt_tokens, outcome.prompt_seconds),
-             outcome.generated.n_tokens, rate(n_decoded, outcome.decode_seconds),
-             reason_name(outcome.generated.reason));
+  const int n_read = outcome.prompt_tokens - outcome.reused_tokens;
+  if (outcome.reused_tokens > 0) {
+    fmt::print(stderr, "{} of {} prompt tokens from the store\n", outcome.reused_tokens,
+               outcome.prompt_tokens);
+  }
+  fmt::print(stderr, "{} prompt tokens at {:.1f}/s, {} new at {:.1f}/s ({})\n", n_read,
+             rate(n_read, outcome.prompt_seconds), outcome.generated.n_tokens,
+             rate(n_decoded, outcome.decode_seconds), reason_name(outcome.generated.reason));
   fmt::print(stderr, "cache {} for {} tokens ({:.2f} B/token, {}), arena {}, weights {} {}\n",
              human_bytes(static_cast<double>(engine.memory().cache_bytes())),
              engine.options().ctx_tokens, engine.cache().layout().bytes_per_token(),
@@ -176,20 +184,27 @@ Result<void> run(const RunFlags& flags) {
     return usage_error("the prompt has {} tokens; the context holds {} (--ctx)", prompt.size(),
                        options.ctx_tokens);
   }
-  options.resume_points = 0;  // nothing is rewound
+  // Nothing is rewound; a store gets the end of the prompt and that of the text.
+  options.resume_points = flags.store.directory.empty() ? 0 : 2;
+  VARVE_CHECKED(flags.store.apply(*shapes, options));
+  EngineFlags engine_flags = flags.engine;
+  VARVE_TRY(engine_flags.beside_bytes, flags.store.memory_bytes(*shapes, options));
   VARVE_TRY(Sampler sampler, Sampler::create(sampling, shapes->vocab_size()));
   VARVE_TRY(options,
-            flags.engine.fit(*shapes, options, &tokenizer, static_cast<int>(prompt.size())));
+            engine_flags.fit(*shapes, options, &tokenizer, static_cast<int>(prompt.size())));
   Outcome outcome;
   outcome.process = process_beside(*shapes, options, &tokenizer);
+  outcome.process.heap += engine_flags.beside_bytes;
   VARVE_TRY(const std::shared_ptr<Model> model, load_in_place_of(std::move(shapes), path));
+  VARVE_TRY(const std::unique_ptr<Store> store, flags.store.open(*model, path, options));
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
+  if (store) engine->set_store(*store);
   VARVE_TRY(outcome.weights, flags.engine.place_weights(*model, engine->memory().arena_bytes));
-  VARVE_TRY(Session session, engine->new_session());
 
   std::signal(SIGINT, [](int) { interrupted = 1; });
   auto begin = Clock::now();
-  VARVE_CHECKED(session.enqueue(prompt));
+  VARVE_TRY(Session session, engine->new_session(prompt));
+  outcome.reused_tokens = session.n_reused();
   {
     Progress progress("prefill", static_cast<double>(prompt.size()), "tokens");
     while (session.n_pending() > 0 && interrupted == 0) {
@@ -209,6 +224,7 @@ Result<void> run(const RunFlags& flags) {
   };
   outcome.generated.reason = StopReason::cancelled;
   if (session.n_pending() == 0) {
+    session.save_resume_point();
     begin = Clock::now();
     VARVE_TRY(outcome.generated, generate(session, *engine, sampler,
                                           {.max_tokens = flags.n_tokens,
@@ -244,6 +260,7 @@ void add_run(CLI::App& app, Action& action) {
   verb->add_option("--bos", flags->bos, "'auto' puts the model's BOS in front, 'no' does not")
       ->capture_default_str();
   flags->sampler.add_to(*verb);
+  flags->store.add_to(*verb);
   verb->add_option("--stop-id", flags->stop_ids, "Token id that ends the text, besides EOS");
   verb->add_flag("--ignore-eos", flags->ignore_eos, "Go on past the model's end token");
   verb->add_flag("--json", flags->json, "Print one JSON object instead of the text");

@@ -15,6 +15,7 @@
 #include "cli/model_path.h"
 #include "cli/prompt.h"
 #include "cli/sampler_flags.h"
+#include "cli/store_flags.h"
 #include "cli/verbs.h"
 #include "server/server.h"
 
@@ -26,6 +27,8 @@ constexpr int kDefaultContext = 32768;
 
 // Kept in a session: the beginning and the end of recent turns.
 constexpr int kResumePoints = 8;
+// Of conversations that no request is at, so that the next one goes on there.
+constexpr int kKeptPoints = 16;
 
 // Connections beside those of requests that run or wait: idle ones, and those that ask for other
 // things.
@@ -37,6 +40,7 @@ constexpr size_t kBodiesAtOnce = 2;
 struct ServeFlags {
   EngineFlags engine;
   SamplerFlags sampler;
+  StoreFlags store;
   std::string chat_template;
   std::string think;
   std::string name;
@@ -112,6 +116,11 @@ void write_cache_metrics(const Engine& engine, server::MetricsText& out) {
             "Bytes of cache, scratch and logits.");
   out.gauge("varve_weight_bytes", static_cast<double>(memory.weight_bytes + memory.vector_bytes),
             "Bytes of the model's weights.");
+  const Engine::Reuse reuse = engine.reuse();
+  out.gauge("varve_prompt_tokens_reused", static_cast<double>(reuse.reused_tokens),
+            "Tokens of prompts that were not read: the cache had them.");
+  out.gauge("varve_prompt_tokens_restored", static_cast<double>(reuse.stored_tokens),
+            "Tokens whose blocks came from the store.");
   out.gauge("varve_context_tokens", engine.options().ctx_tokens, "Tokens that a session holds.");
   out.gauge("varve_sessions", engine.options().n_sessions, "Sessions at most.");
 }
@@ -151,10 +160,16 @@ Result<void> serve(ServeFlags& flags) {
   VARVE_CHECKED(Sampler::create(server.api.defaults.sampling, shapes->vocab_size()));
   options.n_sessions = flags.n_sessions;
   options.resume_points = kResumePoints;
+  options.kept_points = kKeptPoints;
+  VARVE_CHECKED(flags.store.apply(*shapes, options));
   flags.engine.beside_bytes = server_bytes(server, options.n_sessions, shapes->vocab_size());
+  VARVE_TRY(const size_t store_bytes, flags.store.memory_bytes(*shapes, options));
+  flags.engine.beside_bytes += store_bytes;
   VARVE_TRY(options, fit(flags.engine, *shapes, options, tokenizer));
   VARVE_TRY(const std::shared_ptr<Model> model, load_in_place_of(std::move(shapes), path));
+  VARVE_TRY(const std::unique_ptr<Store> store, flags.store.open(*model, path, options));
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
+  if (store) engine->set_store(*store);
   VARVE_TRY(const std::string placed,
             flags.engine.place_weights(*model, engine->memory().arena_bytes));
   server.api.more_metrics = [&](server::MetricsText& out) { write_cache_metrics(*engine, out); };
@@ -220,6 +235,7 @@ void add_serve(CLI::App& app, Action& action) {
                    "'yes' or 'no': asks a model that can for reasoning first, where a\n"
                    "request does not say");
   flags->sampler.add_to(*verb);
+  flags->store.add_to(*verb);
   verb->add_flag("--verbose", flags->verbose, "A line on stderr for each request");
   verb->footer(
       "Serves /v1/chat/completions /v1/completions /v1/responses /v1/models (OpenAI),\n"

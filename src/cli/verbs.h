@@ -21,5 +21,6 @@ void add_tune(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_make_model(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
+void add_store(CLI::App& app, Action& action);
 
 }  // namespace varve::cli

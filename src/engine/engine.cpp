@@ -54,7 +54,7 @@ Result<EngineOptions> checked(const Model& model, EngineOptions options) {
     return usage_error("{} tokens of prefill beside decoding: expected 1 or more",
                        options.mixed_prefill_tokens);
   }
-  if (options.resume_interval_tokens < 1) {
+  if (options.resume_interval_tokens < 1 || options.store_interval_tokens < 1) {
     return usage_error("a resume point every {} tokens: expected 1 or more",
                        options.resume_interval_tokens);
   }
@@ -304,13 +304,13 @@ Result<Session> Engine::new_session(std::span<const int32_t> ids) {
   if (!cache_->has_free_sequence()) {
     return usage_error("all {} sessions are in use", options_.n_sessions);
   }
-  if (persistence_) reuse_.stored_tokens += static_cast<uint64_t>(persistence_->restore(ids));
+  if (persistence_) stored_tokens_ += static_cast<uint64_t>(persistence_->restore(ids));
   VARVE_TRY(Sequence sequence, cache_->new_sequence(ids));
   VARVE_CHECKED(sequence.reserve(static_cast<int>(ids.size())));
   VARVE_TRY(Session session, adopt(std::move(sequence)));
   session.n_reused_ = session.n_tokens();
-  reuse_.asked_tokens += ids.size();
-  reuse_.reused_tokens += static_cast<uint64_t>(session.n_reused_);
+  asked_tokens_ += ids.size();
+  reused_tokens_ += static_cast<uint64_t>(session.n_reused_);
   session.n_pending_ = static_cast<int>(ids.size()) - session.n_tokens();
   if (session.n_pending_ == 0 && !ids.empty()) {
     runner_->logits_of_newest(session.sequence_, session.logits_);
@@ -380,6 +380,16 @@ int Engine::step() {
   return n;
 }
 
+// In the store not each of them.
+void Engine::keep_interval_point(Session& session) {
+  session.sequence_.save_resume_point();
+  const bool is_stored =
+      session.n_tokens() % options_.store_interval_tokens < options_.resume_interval_tokens;
+  if (is_stored && persistence_ && options_.resume_points > 0) {
+    persistence_->put_point(session.sequence_);
+  }
+}
+
 void Engine::postprocess() {
   const auto vocab = static_cast<size_t>(model_->vocab_size());
   for (size_t i = 0; i < segments_.size(); ++i) {
@@ -388,7 +398,7 @@ void Engine::postprocess() {
     session.sequence_.commit({batch_ids_.data() + segment.first, static_cast<size_t>(segment.n)});
     session.n_pending_ -= segment.n;
     if (persistence_) persistence_->put_blocks(session.sequence_, segment.start);
-    if (session.n_tokens() % options_.resume_interval_tokens == 0) session.save_resume_point();
+    if (session.n_tokens() % options_.resume_interval_tokens == 0) keep_interval_point(session);
     session.has_logits_ = session.n_pending() == 0;
     if (!session.has_logits_) continue;
     logit_rows_.push_back(segment.first + segment.n - 1);

@@ -7,6 +7,7 @@
 // are never depends on that (law 1). One thread uses an engine and its sessions.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -42,6 +43,7 @@ struct EngineOptions {
   // Of a step in which some sessions decode, tokens that others read at most: how long a token of
   // the former may take.
   int mixed_prefill_tokens = 128;
+  int store_interval_tokens = 1 << 30;  // of those resume points, how far apart the store has them
   // Stands for the model and the formats of its rows where a store is used: store_fingerprint().
   BlockKey cache_root = {};
 };
@@ -189,7 +191,8 @@ class Engine {
     uint64_t reused_tokens = 0;
     uint64_t stored_tokens = 0;
   };
-  const Reuse& reuse() const { return reuse_; }
+  /// Any thread may ask.
+  Reuse reuse() const { return {asked_tokens_, reused_tokens_, stored_tokens_}; }
 
   const Model& model() const { return *model_; }
   const EngineOptions& options() const { return options_; }
@@ -218,6 +221,7 @@ class Engine {
   Result<void> check_ids(std::span<const int32_t> ids) const;
   int schedule();
   int take_turns(int left, bool decoding);
+  void keep_interval_point(Session& session);
   void postprocess();
 
   std::shared_ptr<const Model> model_;
@@ -229,7 +233,7 @@ class Engine {
   std::unique_ptr<Cache> cache_;
   std::unique_ptr<Runner> runner_;
   std::unique_ptr<Persistence> persistence_;
-  Reuse reuse_;
+  std::atomic<uint64_t> asked_tokens_ = 0, reused_tokens_ = 0, stored_tokens_ = 0;
   Probe* probe_ = nullptr;
 
   std::vector<Session*> sessions_;  // by slot; null where none is alive

@@ -161,7 +161,7 @@ std::vector<std::string> StoreDirectory::set_aside() const {
   }
   std::sort(found.begin(), found.end(),
             [](const auto& a, const auto& b) { return set_aside_number(a) < set_aside_number(b); });
-  for (std::string& name : found) name = path_ + "/" + name;
+  for (std::string& name : found) name.insert(0, path_ + "/");
   return found;
 }
 

@@ -51,8 +51,8 @@ Result<void> replace_database(StoreFiles& files, size_t write_buffer_bytes,
   files.damaged.clear();
   VARVE_TRY(const std::string aside, files.directory.set_database_aside());
   files.notes.push_back(
-      fmt::format("the database of the store was damaged ({}); it lies in {} now, and an empty one "
-                  "is in its place",
+      fmt::format("the database of the store was damaged ({}); it lies in {} now, and what "
+                  "is whole of it is taken over",
                   reason, aside));
   return as_result(open_and_load(files, write_buffer_bytes), files);
 }

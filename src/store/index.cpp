@@ -7,6 +7,18 @@
 
 namespace varve {
 
+std::pair<EntryKey, ValueRecord> described(std::span<const std::byte> value) {
+  constexpr uint32_t kTokens = 128;  // what a point saves is not in its value
+  const auto parsed = parse_value(value, Checksum::none_yet);
+  return {{parsed->kind, parsed->key},
+          {.kind = parsed->kind,
+           .n_ids = static_cast<uint32_t>(parsed->ids.size() / sizeof(int32_t)),
+           .n_tokens = kTokens,
+           .value_bytes = value.size(),
+           .fingerprint = parsed->fingerprint,
+           .parent = parsed->parent}};
+}
+
 uint16_t StoreIndex::model(const Digest& fingerprint) {
   const auto found = std::find(models_.begin(), models_.end(), fingerprint);
   if (found != models_.end()) return static_cast<uint16_t>(found - models_.begin());

@@ -12,7 +12,9 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "store/value.h"
@@ -33,6 +35,9 @@ struct EntryKeyHash {
     return word ^ static_cast<size_t>(key.kind);
   }
 };
+
+/// Where a whole value belongs, and its record as if it was put now and never used.
+std::pair<EntryKey, ValueRecord> described(std::span<const std::byte> value);
 
 class StoreIndex {
  public:

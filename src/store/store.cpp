@@ -112,9 +112,9 @@ Result<std::unique_ptr<Store>> Store::open(const StoreOptions& options) {
 size_t Store::memory_bytes(const StoreOptions& options) {
   const size_t largest = largest_value(options);
   const size_t batch = std::max(kBatchBytes, largest);
-  // Two buffers of new values, each of which may go over by a batch; the batch itself; a value as
-  // it is read, and as one is rewritten.
-  return options.queue_bytes + 2 * (write_buffer_bytes(options) + batch) + batch + 2 * largest +
+  // Two buffers of new values, each of which may go over by a batch; the batch itself; a record of
+  // a damaged log; a value as it is read, and as one is rewritten.
+  return options.queue_bytes + 2 * (write_buffer_bytes(options) + batch) + 2 * batch + 2 * largest +
          Database::kMemoryBytes +
          static_cast<size_t>(max_entries(options)) * StoreIndex::kEntryBytes;
 }
@@ -133,6 +133,8 @@ Store::Store(const StoreOptions& options, StoreFiles files)
     return model.fingerprint == options_.fingerprint && model.description == options_.description;
   });
   unmeasured_bytes_ = options_.budget_bytes;  // look at once
+  salvage_ = Salvage(files_.directory.set_aside());
+  stats_.salvage_bytes = salvage_.bytes_left();
   writer_ = std::thread([this] { run(); });
 }
 
@@ -361,7 +363,7 @@ StoreStats Store::stats() const {
 // ---- the writer ----
 
 bool Store::has_work() const {
-  return !queue_.empty() || flushes_done_ < flushes_asked_ ||
+  return !queue_.empty() || flushes_done_ < flushes_asked_ || stats_.salvage_bytes > 0 ||
          (!to_remove_.empty() && !are_removals_stuck_);
 }
 
@@ -372,7 +374,10 @@ void Store::run() {
     keep_to_budget(lock);
     do {
       wake_.wait(lock, [&] { return has_work() || stopping_; });
-      while (has_work() && !is_off_) write_some(lock);
+      while (has_work() && !is_off_ && !(stopping_ && queue_.empty())) {
+        write_some(lock);
+        if (queue_.empty() && stats_.salvage_bytes > 0) salvage_some(lock);
+      }
       flushes_done_ = flushes_asked_;
       progress_.notify_all();
     } while (!stopping_);
@@ -446,7 +451,7 @@ void Store::write_some(Lock& lock) {
   if (written) {
     done(work);
     keep_to_budget(lock);
-  } else if (written.error().is_damage) {
+  } else if (written.error().is_damage && !(stopping_ && work.items.empty())) {
     start_anew(lock, written.error().message);
   } else {
     failed(work, written.error().message);
@@ -513,9 +518,58 @@ void Store::start_anew(Lock& lock, const std::string& why) {
     for (const auto& [key, record] : waiting) {
       files_.index.add(key, record, StoreIndex::State::queued);
     }
+    salvage_ = Salvage(files_.directory.set_aside());
+    stats_.salvage_bytes = salvage_.bytes_left();
     if (!replaced) turn_off(replaced.error().message);
     if (++times_begun_anew_ > kMostTimesAnew) turn_off(why);
   }
+}
+
+// ---- what a damaged database still holds ----
+
+// Called while a batch is filled: mutex_ is free.
+void Store::salvage_batch(Database::Batch& batch, Salvaged& found) {
+  size_t bytes = 0;
+  while (bytes < kBatchBytes) {
+    const auto value = salvage_.next();
+    if (!value) break;
+    auto [key, record] = described(*value);
+    {
+      const std::lock_guard lock(mutex_);
+      if (files_.index.find(key) != nullptr || files_.index.totals().bytes + bytes + value->size() >
+                                                   most_value_bytes(options_.budget_bytes)) {
+        continue;
+      }
+      files_.index.stamp(record);
+    }
+    batch.put_value(key, *value);
+    batch.put_record(key, record);
+    found.emplace_back(key, record);
+    bytes += value->size();
+  }
+}
+
+void Store::salvage_some(Lock& lock) {
+  lock.unlock();
+  Salvaged found;
+  const auto written = files_.database->write(
+      kBatchBytes, [&](Database::Batch& batch) { salvage_batch(batch, found); });
+  // What could not be written is tried again when the store is opened the next time.
+  if (written) salvage_.delete_read_files();
+  lock.lock();
+  stats_.salvage_bytes = written ? salvage_.bytes_left() : 0;
+  if (!written) {
+    stats_.last_problem =
+        fmt::format("values could not be taken over: {}", written.error().message);
+    return;
+  }
+  for (const auto& [key, record] : found) {
+    if (files_.index.find(key) != nullptr) continue;  // put again meanwhile
+    files_.index.add(key, record, StoreIndex::State::stored);
+    unmeasured_bytes_ += record.value_bytes;
+  }
+  stats_.salvaged += found.size();
+  keep_to_budget(lock);
 }
 
 bool Store::remove_oldest_set_aside() {
@@ -528,9 +582,12 @@ void Store::keep_to_budget(Lock& lock) {
   const uint64_t budget = options_.budget_bytes;
   if (unmeasured_bytes_ < measure_every_bytes(budget)) return;
   unmeasured_bytes_ = 0;
+  const bool is_salvaging = stats_.salvage_bytes > 0;
   lock.unlock();
   uint64_t disk = directory_bytes(options_.directory);
-  while (disk > most_disk_bytes(budget) && remove_oldest_set_aside()) {
+  // While values are taken out of it, what was set aside may take the rest of the budget.
+  const uint64_t most = is_salvaging ? budget : most_disk_bytes(budget);
+  while (disk > most && remove_oldest_set_aside()) {
     disk = directory_bytes(options_.directory);
   }
   DatabaseResult<void> reclaimed;
@@ -539,10 +596,11 @@ void Store::keep_to_budget(Lock& lock) {
                                          reclaim_step_bytes(budget), &stopping_);
   }
   disk = directory_bytes(options_.directory);
-  const uint64_t in_use = files_.database->disk_bytes();
+  uint64_t set_aside = 0;
+  for (const std::string& path : files_.directory.set_aside()) set_aside += directory_bytes(path);
   lock.lock();
   stats_.disk_bytes = disk;
-  stats_.set_aside_bytes = disk - std::min(disk, in_use);
+  stats_.set_aside_bytes = set_aside;
   if (reclaimed) return;
   if (reclaimed.error().is_damage) {
     start_anew(lock, reclaimed.error().message);

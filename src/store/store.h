@@ -25,6 +25,7 @@
 
 #include "base/result.h"
 #include "store/files.h"
+#include "store/salvage.h"
 #include "store/value.h"
 #include "store/write_queue.h"
 
@@ -66,6 +67,8 @@ struct StoreStats {
   uint64_t disk_bytes = 0;   // of files, when they were last looked at
   uint64_t budget_bytes = 0;
   uint64_t set_aside_bytes = 0;  // of damaged databases that lie beside
+  uint64_t salvaged = 0;         // values that were taken out of those
+  uint64_t salvage_bytes = 0;    // of those, still to be searched for values
 
   uint64_t accepted = 0;      // puts: taken into the queue
   uint64_t acknowledged = 0;  // of those, on the disk
@@ -126,6 +129,7 @@ class Store {
 
  private:
   struct Work;
+  using Salvaged = std::vector<std::pair<EntryKey, ValueRecord>>;
 
   Store(const StoreOptions& options, StoreFiles files);
 
@@ -151,6 +155,8 @@ class Store {
   void failed(Work& work, const std::string& why);
   void start_anew(Lock& lock, const std::string& why);
   void turn_off(const std::string& why);
+  void salvage_some(Lock& lock);
+  void salvage_batch(Database::Batch& batch, Salvaged& found);
   void keep_to_budget(Lock& lock);
   bool remove_oldest_set_aside();
 
@@ -167,6 +173,7 @@ class Store {
   std::condition_variable wake_;      // the writer
   std::condition_variable progress_;  // those who wait for it
   WriteQueue queue_;
+  Salvage salvage_;                  // the writer's alone
   std::vector<EntryKey> to_remove_;  // from disk: they are no longer in the index
   std::vector<EntryKey> to_update_;  // records that changed
   StoreStats stats_;

@@ -56,16 +56,16 @@ bool is_kind(uint16_t kind) {
          kind == static_cast<uint16_t>(StoredKind::point);
 }
 
-// Whether the counts of the header are those of a value of so many bytes.
-bool sizes_add_up(std::span<const std::byte> bytes) {
-  uint64_t left = bytes.size() - kValueOverheadBytes;
+// The counts of a header, whole values of which take at most `most` bytes; nothing: more.
+std::optional<uint64_t> bytes_by_header(std::span<const std::byte> bytes, uint64_t most) {
+  uint64_t left = most - kValueOverheadBytes;
   for (const uint64_t part :
        {uint64_t{get<uint32_t>(bytes, kIdsCountAt)} * sizeof(int32_t),
         get<uint64_t>(bytes, kRowsBytesAt), get<uint64_t>(bytes, kOpenBytesAt)}) {
-    if (part > left) return false;
+    if (part > left) return std::nullopt;
     left -= part;
   }
-  return left == 0;
+  return most - left;
 }
 
 bool checksum_holds(std::span<const std::byte> value) {
@@ -124,7 +124,9 @@ tl::expected<StoredValue, StoreMiss> parse_value(std::span<const std::byte> byte
     return tl::unexpected(StoreMiss::version);
   }
   const auto kind = get<uint16_t>(bytes, kKindAt);
-  if (!is_kind(kind) || !sizes_add_up(bytes)) return tl::unexpected(StoreMiss::torn);
+  if (!is_kind(kind) || bytes_by_header(bytes, bytes.size()) != bytes.size()) {
+    return tl::unexpected(StoreMiss::torn);
+  }
   if (checksum == Checksum::check && !checksum_holds(bytes)) {
     return tl::unexpected(StoreMiss::checksum);
   }
@@ -142,6 +144,23 @@ tl::expected<StoredValue, StoreMiss> parse_value(std::span<const std::byte> byte
   value.rows = bytes.subspan(kHeaderBytes + ids_bytes, rows_bytes);
   value.open = bytes.subspan(kHeaderBytes + ids_bytes + rows_bytes, open_bytes);
   return value;
+}
+
+std::optional<std::span<const std::byte>> find_value(std::span<const std::byte> bytes) {
+  for (;;) {
+    const void* const found =
+        bytes.size() < kValueOverheadBytes
+            ? nullptr
+            : memmem(bytes.data(), bytes.size(), kMagic.data(), kMagic.size());
+    if (found == nullptr) return std::nullopt;
+    bytes = bytes.subspan(static_cast<size_t>(static_cast<const std::byte*>(found) - bytes.data()));
+    if (bytes.size() < kValueOverheadBytes) return std::nullopt;
+    const auto n_bytes = bytes_by_header(bytes, bytes.size());
+    if (n_bytes && parse_value(bytes.first(static_cast<size_t>(*n_bytes)))) {
+      return bytes.first(static_cast<size_t>(*n_bytes));
+    }
+    bytes = bytes.subspan(1);
+  }
 }
 
 tl::expected<void, StoreMiss> copy_value(const StoredValue& value, const ExpectedValue& expected,

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -81,6 +82,9 @@ enum class Checksum { check, none_yet };
 /// Reasons: torn, version, checksum.
 tl::expected<StoredValue, StoreMiss> parse_value(std::span<const std::byte> bytes,
                                                  Checksum checksum = Checksum::check);
+
+/// The first whole value in any bytes; nothing: there is none.
+std::optional<std::span<const std::byte>> find_value(std::span<const std::byte> bytes);
 
 /// What a caller expects to find under a key.
 struct ExpectedValue {

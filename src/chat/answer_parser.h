@@ -1,0 +1,61 @@
+// What a model writes, taken apart as it comes: reasoning, content, calls of tools.
+//
+// However the text is cut into pieces, the joined events are the same. What may be the beginning of
+// a marker is held back until more is known; what looks like a call and is none is content.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chat/jinja/value.h"
+
+namespace varve {
+
+struct AnswerToolCall {
+  std::string id;  // drawn at random: models write none
+  std::string name;
+  std::string arguments;  // the text of a JSON object
+};
+
+struct AnswerEvent {
+  enum class Kind { reasoning, content, tool_call } kind = Kind::content;
+  std::string text = {};  // of reasoning and content; never empty there
+  AnswerToolCall call = {};
+};
+
+class AnswerParser {
+ public:
+  virtual ~AnswerParser() = default;
+
+  /// The events that are certain by now. `text` may be cut anywhere between characters; a call
+  /// comes out when its last byte went in.
+  virtual std::vector<AnswerEvent> push(std::string_view text) = 0;
+  /// No more text comes: the rest. To be called once, last.
+  virtual std::vector<AnswerEvent> finish() = 0;
+};
+
+/// How a model writes its answers.
+struct AnswerSyntax {
+  enum class Reasoning {
+    none,
+    open,     // the request ended inside it: it goes on to </think>
+    optional  // the answer may begin with <think>
+  } reasoning = Reasoning::none;
+  enum class Calls {
+    none,
+    dsml,         // DeepSeek-V4's <｜DSML｜tool_calls> block
+    tagged_json,  // <tool_call>{"name": .., "arguments": ..}</tool_call>
+    bare_json     // the answer is {"name": .., "parameters": ..}, or several, `;` between them
+  } calls = Calls::none;
+  /// Line breaks beside </think> and calls belong to the markers.
+  bool trims_lines = false;
+};
+std::unique_ptr<AnswerParser> make_answer_parser(const AnswerSyntax& syntax);
+
+/// The message that events make: `role`, `content` and, where there are any, `reasoning_content`
+/// and `tool_calls` as Hugging Face's templates read them.
+jinja::Value answer_message(const std::vector<AnswerEvent>& events);
+
+}  // namespace varve
