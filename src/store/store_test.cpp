@@ -312,6 +312,7 @@ TEST(Store, KeepsToItsBudget) {
         ASSERT_TRUE(of_chain(i, kRows).put(*store)) << i;
       }
       if (i % 9 != 8) continue;
+      ASSERT_TRUE(store->flush());
       most = std::max(most, directory_bytes(directory.path()));
       // One chain is read again and again.
       EXPECT_EQ(of_chain(5, kRows).get(*store), Got::right) << i;
