@@ -72,6 +72,9 @@ Api::Reply Api::answer(HttpRequest& request, TextCall call, std::unique_ptr<Answ
   }
   const bool wants_logprobs = call.generation.n_top_logprobs.has_value();
   auto generation = loop_->submit(std::move(call.generation));
+  if (generation == nullptr && loop_->is_stopping()) {
+    return tl::unexpected(Problem{.status = 503, .message = "the server is shutting down"});
+  }
   if (generation == nullptr) {
     return tl::unexpected(Problem{.status = 429,
                                   .message = "the queue is full; try again in a moment",
@@ -109,7 +112,7 @@ Api::Reply Api::answer(HttpRequest& request, TextCall call, std::unique_ptr<Answ
 }
 
 Api::Reply Api::chat_completions(HttpRequest& request) {
-  const auto call = [&]() -> Result<TextCall> {
+  auto call = [&]() -> Result<TextCall> {
     VARVE_TRY(const RequestFields body, RequestFields::of_body(request.body));
     return read_chat_completion(body, options_.defaults);
   }();
@@ -118,11 +121,11 @@ Api::Reply Api::chat_completions(HttpRequest& request) {
       *model_.tokenizer, {.model = model_.name,
                           .wants_usage = call->wants_usage,
                           .wants_logprobs = call->generation.n_top_logprobs.has_value()});
-  return answer(request, *call, std::move(writer));
+  return answer(request, std::move(*call), std::move(writer));
 }
 
 Api::Reply Api::completions(HttpRequest& request) {
-  const auto call = [&]() -> Result<TextCall> {
+  auto call = [&]() -> Result<TextCall> {
     VARVE_TRY(const RequestFields body, RequestFields::of_body(request.body));
     return read_completion(body, options_.defaults);
   }();
@@ -131,7 +134,7 @@ Api::Reply Api::completions(HttpRequest& request) {
       *model_.tokenizer, {.model = model_.name,
                           .wants_usage = call->wants_usage,
                           .wants_logprobs = call->generation.n_top_logprobs.has_value()});
-  return answer(request, *call, std::move(writer));
+  return answer(request, std::move(*call), std::move(writer));
 }
 
 Api::Reply Api::responses(HttpRequest& request) {
@@ -151,12 +154,12 @@ Api::Reply Api::responses(HttpRequest& request) {
 }
 
 Api::Reply Api::messages(HttpRequest& request) {
-  const auto call = [&]() -> Result<TextCall> {
+  auto call = [&]() -> Result<TextCall> {
     VARVE_TRY(const RequestFields body, RequestFields::of_body(request.body));
     return read_messages(body, options_.defaults);
   }();
   if (!call) return tl::unexpected(problem_of(call.error()));
-  return answer(request, *call, make_messages_writer(model_.name));
+  return answer(request, std::move(*call), make_messages_writer(model_.name));
 }
 
 Api::Reply Api::count_tokens(HttpRequest& request) {

@@ -134,13 +134,20 @@ void GenerationLoop::stop() {
 
 // ---- the engine's thread
 
+bool GenerationLoop::is_stopping() const {
+  const std::lock_guard lock(mutex_);
+  return is_stopping_;
+}
+
 void GenerationLoop::run() {
-  while (true) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (is_stopping_) break;
+  try {
+    while (!is_stopping()) {
+      if (!advance()) bell_->wait();
     }
-    if (!advance()) bell_->wait();
+  } catch (...) {  // nobody is to wait for a thread that is gone
+    stop();
+    fail_all();
+    throw;
   }
   fail_all();
 }

@@ -48,10 +48,12 @@ class GenerationLoop {
   LoopStats stats() const;
   /// Ends run(): what is under way fails. Nothing is taken from here on.
   void stop();
+  bool is_stopping() const;
 
   // ---- the engine's thread
 
-  /// Rounds until stop(); sleeps while there is nothing to do.
+  /// Rounds until stop(); sleeps while there is nothing to do. What a round throws, as where memory
+  /// has run out, is thrown on when all that waits has failed.
   void run();
   /// One round. False: there was nothing to do.
   bool advance();
@@ -110,7 +112,7 @@ class GenerationLoop {
   const LoopOptions options_;
   const std::shared_ptr<Doorbell> bell_ = std::make_shared<Doorbell>();
 
-  std::mutex mutex_;  // of what others hand over
+  mutable std::mutex mutex_;  // of what others hand over
   std::deque<std::shared_ptr<Generation>> waiting_;
   std::deque<Visit> visits_;
   bool is_stopping_ = false;

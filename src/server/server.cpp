@@ -51,7 +51,6 @@ void Server::run_loop() {
     loop_.run();
   } catch (const std::exception&) {
     has_failed_ = true;
-    loop_.stop();
   }
 }
 
