@@ -186,7 +186,7 @@ Result<std::unique_ptr<ChatFormat>> load_chat_format(const std::string& dir,
       return bad_input("{}: expected a string or a list, found {}", name, source->describe());
     }
   }
-  if (model_type == "deepseek_v4") return make_deepseek_v4_format();
+  if (model_type == "deepseek_v4") return make_deepseek_v4_format(read_deepseek_v4_texts(dir));
   return nullptr;
 }
 
@@ -200,7 +200,9 @@ Result<std::unique_ptr<ChatFormat>> load_gguf_chat_format(const GgufMetadata& me
                                 std::move(tokens));
   }
   VARVE_TRY(const std::string_view architecture, metadata.string_or("general.architecture", ""));
-  if (architecture == "deepseek4") return make_deepseek_v4_format();
+  if (architecture == "deepseek4") {
+    return make_deepseek_v4_format(read_deepseek_v4_texts(metadata));
+  }
   return nullptr;
 }
 
