@@ -54,6 +54,8 @@ class TemplateFormat : public ChatFormat {
   std::string describe() const override { return usual_.rules.name(); }
 
  private:
+  Result<std::string> render_messages(const ChatRequest& request,
+                                      std::vector<Value> messages) const;
   const ParsedTemplate& template_for(const ChatRequest& request) const {
     return request.tools.truth() && with_tools_ ? *with_tools_ : usual_;
   }
@@ -64,7 +66,22 @@ class TemplateFormat : public ChatFormat {
 };
 
 Result<std::string> TemplateFormat::render(const ChatRequest& request) const {
-  VARVE_TRY(Value messages, jinja::make_list(request.messages));
+  if (!request.raw_answers.empty()) {
+    // Calls in content are what the template would have written around them. One that insists on
+    // seeing the calls gets them.
+    std::vector<Value> messages = request.messages;
+    for (const auto& [i, text] : request.raw_answers) {
+      if (i < messages.size()) messages[i] = chat_message("assistant", text);
+    }
+    Result<std::string> text = render_messages(request, std::move(messages));
+    if (text) return text;
+  }
+  return render_messages(request, request.messages);
+}
+
+Result<std::string> TemplateFormat::render_messages(const ChatRequest& request,
+                                                    std::vector<Value> all_messages) const {
+  VARVE_TRY(Value messages, jinja::make_list(std::move(all_messages)));
   std::vector<std::pair<Value, Value>> variables;
   const auto add = [&](std::string_view name, Value value) {
     variables.emplace_back(Value::text(std::string(name)), std::move(value));
