@@ -79,7 +79,7 @@ const Value* field(const Value& value, std::string_view name) {
 
 size_t AnswerMemory::Turn::n_bytes() const {
   size_t n = calls.size() + content.size() + reasoning.size();
-  for (const std::string& id : ids) n += id.size() + sizeof id;
+  for (const std::string& id : ids) n += id.size() + sizeof(std::string);
   return n;
 }
 

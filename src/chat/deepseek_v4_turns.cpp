@@ -126,23 +126,20 @@ Result<void> TurnReader::read_calls(const jinja::Dict& message, DeepseekV4Turn& 
 
 void TurnReader::end_user_turn() {
   if (parts_.empty()) return;
-  std::vector<Part> results;
-  for (const Part& part : parts_) {
-    if (part.is_result) results.push_back(part);
+  std::vector<std::pair<size_t, size_t>> results;  // places in the order of the calls, in parts_
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    if (!parts_[i].is_result) continue;
+    const auto found = order_.find(parts_[i].call_id);
+    results.emplace_back(found == order_.end() ? 0 : found->second, i);
   }
-  const auto place = [&](const Part& part) {
-    const auto found = order_.find(part.call_id);
-    return found == order_.end() ? 0 : found->second;
-  };
-  std::stable_sort(results.begin(), results.end(),
-                   [&](const Part& a, const Part& b) { return place(a) < place(b); });
+  std::sort(results.begin(), results.end());
   DeepseekV4Turn turn = {.role = "user"};
   size_t next = 0;
   for (const Part& part : parts_) {
     if (&part != parts_.data()) turn.content += "\n\n";
-    turn.content += part.is_result
-                        ? fmt::format("<tool_result>{}</tool_result>", results[next++].text)
-                        : part.text;
+    turn.content += part.is_result ? fmt::format("<tool_result>{}</tool_result>",
+                                                 parts_[results[next++].second].text)
+                                   : part.text;
   }
   turns_.push_back(std::move(turn));
   parts_.clear();
