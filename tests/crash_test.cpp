@@ -105,6 +105,7 @@ TestValue written(uint64_t i) {
 StoreOptions options_of(const std::string& directory, uint64_t budget) {
   StoreOptions options = test_options(directory, kRows);
   options.budget_bytes = budget;
+  options.queue_bytes = size_t{1} << 20;
   return options;
 }
 
@@ -213,6 +214,12 @@ Outcome use_store(const std::string& directory, const std::string& what) {
   EXPECT_TRUE(store) << what << ": " << store.error().message;
   if (!store) return outcome;
   // What is whole of a damaged database is taken over meanwhile.
+  while ((*store)->stats().salvage_bytes > 0) usleep(1000);
+  for (uint64_t i = 0; i < kValues; ++i) {
+    EXPECT_NE(test_value(i, kSmallRows).get(**store), Got::wrong) << what << ", value " << i;
+  }
+  // That may have found more damage.
+  EXPECT_TRUE((*store)->flush()) << what;
   while ((*store)->stats().salvage_bytes > 0) usleep(1000);
   for (uint64_t i = 0; i < kValues; ++i) {
     const Got got = test_value(i, kSmallRows).get(**store);
@@ -326,6 +333,7 @@ TEST_F(Damage, DatabasesAreSetAsideWithinTheBudget) {
   const std::string path = directory_.path("whole");
   StoreOptions options = small_options(path);
   options.budget_bytes = uint64_t{4} << 20;
+  options.queue_bytes = size_t{1} << 20;
   for (int i = 1; i <= 30; ++i) {
     fs::remove(path + "/db/CURRENT");
     auto store = Store::open(options);

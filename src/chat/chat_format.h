@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "base/result.h"
 #include "chat/answer_parser.h"
+#include "chat/deepseek_v4_texts.h"
 #include "chat/jinja/value.h"
 #include "tokenizer/tokenizer.h"
 
@@ -25,6 +27,9 @@ struct ChatRequest {
   jinja::Value tools = jinja::Value::none();
   bool add_generation_prompt = true;  // ends where the assistant is to begin
   std::vector<std::pair<std::string, jinja::Value>> variables = {};  // further ones, by name
+  /// What the model wrote where it is known (AnswerMemory), by index in `messages`: it stands for
+  /// what a message says.
+  std::map<size_t, std::string> raw_answers = {};
 };
 
 jinja::Value chat_message(std::string_view role, std::string_view content);
@@ -59,8 +64,9 @@ Result<std::unique_ptr<ChatFormat>> make_template_format(std::string_view source
                                                          const std::string& name,
                                                          TokenTexts tokens);
 
-/// DeepSeek-V4's own encoding: chat and thinking; tools are refused.
-std::unique_ptr<ChatFormat> make_deepseek_v4_format();
+/// DeepSeek-V4's own encoding: chat, thinking, tools. A request that needs one of `texts` which is
+/// not there is refused.
+std::unique_ptr<ChatFormat> make_deepseek_v4_format(DeepseekV4Texts texts = {});
 
 /// The format of a model directory: DIR/chat_template.jinja, or `chat_template` of
 /// DIR/tokenizer_config.json (of several named ones `default`, or `tool_use` for requests with

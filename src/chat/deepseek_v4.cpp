@@ -1,14 +1,17 @@
-// DeepSeek-V4's encoding of conversations without tools. Its checkpoints carry no template; the
-// rules are those of the encoder that ships with them. Turns follow each other with nothing
-// between them:
+// DeepSeek-V4's encoding of conversations. Its checkpoints carry no template; the rules are those
+// of the encoder that ships with them. Turns follow each other with nothing between them:
 //
 //   BOS system <｜User｜>question<｜Assistant｜></think>answer EOS <｜User｜>question ...
 //
 // Thinking mode opens an answer with <think> instead; the reasoning ends with </think>. Reasoning
-// of turns before the last question is dropped, and those turns look like chat mode's.
+// of turns before the last question is dropped, and those turns look like chat mode's, unless there
+// are tools: then all of it stays.
+#include <algorithm>
 #include <optional>
 
 #include "chat/chat_format.h"
+#include "chat/deepseek_v4_texts.h"
+#include "chat/deepseek_v4_turns.h"
 
 namespace varve {
 namespace {
@@ -26,110 +29,184 @@ constexpr std::string_view kEndThink = "</think>";
 struct Options {
   bool thinks = false;
   bool drops_thinking = true;
+  bool has_max_effort = false;
 };
 
 bool is_question(std::string_view role) {
   return role == "user" || role == "developer";
 }
 
-Result<Options> read_options(const ChatRequest& request) {
+Options read_options(const ChatRequest& request) {
   Options options;
   for (const auto& [name, value] : request.variables) {
     if (name == "thinking" || name == "enable_thinking") options.thinks = value.truth();
     if (name == "drop_thinking") options.drops_thinking = value.truth();
-    if (name == "reasoning_effort" && value.text() != nullptr && *value.text() == "max") {
-      return bad_input("DeepSeek-V4's reasoning effort `max` is not known here");
+    if (name == "reasoning_effort" && value.text() != nullptr) {
+      options.has_max_effort = *value.text() == "max";
     }
   }
   return options;
 }
 
-// A field of a message that is a string; empty where it is missing or null.
-Result<std::string> text_field(const Value& message, std::string_view name) {
-  const Value* const value = message.dict()->find(name);
-  if (value == nullptr || value->is_none()) return std::string();
-  if (value->text() != nullptr) return *value->text();
-  return bad_input("message field `{}`: expected a string, found {}", name, value->describe());
+bool has_tools(const ChatRequest& request) {
+  if (request.tools.truth()) return true;
+  return std::any_of(request.messages.begin(), request.messages.end(), [](const Value& message) {
+    const Value* const tools = message.dict() == nullptr ? nullptr : message.dict()->find("tools");
+    return tools != nullptr && tools->truth();
+  });
 }
 
-Result<void> refuse_tools(const ChatRequest& request) {
-  bool has_tools = request.tools.truth();
-  for (const Value& message : request.messages) {
-    for (const std::string_view field : {"tools", "tool_calls", "response_format", "task"}) {
-      const Value* const value = message.dict()->find(field);
-      has_tools = has_tools || (value != nullptr && value->truth());
-    }
-  }
-  if (!has_tools) return {};
+// A text that ships with the model; `what` asks for it.
+Result<std::string_view> shipped(const Result<std::string>& text, std::string_view what) {
+  if (text) return std::string_view(*text);
   return bad_input(
-      "tools, response formats and tasks of DeepSeek-V4's encoding are not known here");
+      "the request has {}, and the text that tells DeepSeek-V4 of it was not found: {}", what,
+      text.error().message);
+}
+
+// Of {"type": "function", "function": SCHEMA}s the schemas, one a line.
+Result<std::string> schemas_of(const Value& tools) {
+  if (tools.list() == nullptr) {
+    return bad_input("tools: expected a list, found {}", tools.describe());
+  }
+  std::string lines;
+  for (const Value& tool : tools.list()->items) {
+    const Value* const schema = tool.dict() == nullptr ? nullptr : tool.dict()->find("function");
+    if (schema == nullptr || schema->dict() == nullptr) {
+      return bad_input("tools: expected objects with a `function`, found {}", tool.describe());
+    }
+    VARVE_TRY(const std::string json, python_json(*schema));
+    if (&tool != tools.list()->items.data()) lines += '\n';
+    lines += json;
+  }
+  return lines;
+}
+
+// Renders the turns of one request.
+class Encoder {
+ public:
+  Encoder(const DeepseekV4Texts& texts, const Options& options, bool drops)
+      : texts_(texts), options_(options), drops_(drops) {}
+
+  Result<std::string> encode(const std::vector<DeepseekV4Turn>& turns, bool add_generation_prompt);
+
+ private:
+  Result<void> add(const DeepseekV4Turn& turn, bool is_past);
+  void add_answer(const DeepseekV4Turn& turn, bool is_past);
+  /// What stands behind a system's or a developer's text.
+  Result<void> add_instructions(const DeepseekV4Turn& turn);
+  bool shows_thinking(bool is_past) const { return options_.thinks && !(drops_ && is_past); }
+
+  const DeepseekV4Texts& texts_;
+  const Options& options_;
+  bool drops_;  // what was thought before the last question
+  std::string out_;
+};
+
+Result<void> Encoder::add_instructions(const DeepseekV4Turn& turn) {
+  if (turn.tools.truth()) {
+    VARVE_TRY(const std::string schemas, schemas_of(turn.tools));
+    VARVE_TRY(const std::string_view text, shipped(texts_.tools, "tools"));
+    VARVE_TRY(const std::string filled, fill_in(text, {{"tool_schemas", schemas},
+                                                       {"dsml_token", kDsml},
+                                                       {"thinking_start_token", kThink},
+                                                       {"thinking_end_token", kEndThink}}));
+    out_ += "\n\n";
+    out_ += filled;
+  }
+  if (turn.response_format.truth()) {
+    VARVE_TRY(const std::string schema, python_json(turn.response_format));
+    VARVE_TRY(const std::string_view text, shipped(texts_.response_format, "a response format"));
+    VARVE_TRY(const std::string filled, fill_in(text, {{"schema", schema}}));
+    out_ += "\n\n";
+    out_ += filled;
+  }
+  return {};
+}
+
+void Encoder::add_answer(const DeepseekV4Turn& turn, bool is_past) {
+  const bool is_thought = shows_thinking(is_past);
+  // What was written in the other mode is not what this one would have read.
+  const bool is_raw =
+      !turn.raw.empty() && (turn.raw.find(kEndThink) != turn.raw.npos) == is_thought;
+  if (is_raw) {
+    out_ += turn.raw;
+  } else {
+    if (is_thought) {
+      out_ += turn.reasoning;
+      out_ += kEndThink;
+    }
+    out_ += turn.content;
+    out_ += turn.calls;
+  }
+  out_ += kEos;
+}
+
+Result<void> Encoder::add(const DeepseekV4Turn& turn, bool is_past) {
+  if (turn.role == "assistant") {
+    add_answer(turn, is_past);
+    return {};
+  }
+  if (is_question(turn.role)) out_ += kUser;
+  if (turn.role == "latest_reminder") out_ += kLatestReminder;
+  out_ += turn.content;
+  return add_instructions(turn);
+}
+
+Result<std::string> Encoder::encode(const std::vector<DeepseekV4Turn>& turns,
+                                    bool add_generation_prompt) {
+  const size_t n = turns.size();
+  size_t last_question = 0;
+  for (size_t i = 0; i < n; ++i) {
+    if (is_question(turns[i].role)) last_question = i;
+  }
+  out_ = kBos;
+  if (options_.thinks && options_.has_max_effort && n > 0) {
+    VARVE_TRY(const std::string_view text,
+              shipped(texts_.max_effort, "the reasoning effort `max`"));
+    out_ += text;
+  }
+  for (size_t i = 0; i < n; ++i) {
+    const bool is_past = i < last_question;
+    if (turns[i].role == "developer" && options_.thinks && drops_ && is_past) continue;
+    VARVE_CHECKED(add(turns[i], is_past));
+    if (!is_question(turns[i].role)) continue;
+    const bool is_last = i + 1 == n;
+    const bool is_answered =
+        !is_last && (turns[i + 1].role == "assistant" || turns[i + 1].role == "latest_reminder");
+    if (!is_answered && !(is_last && add_generation_prompt)) continue;
+    out_ += kAssistant;
+    out_ += shows_thinking(is_past) ? kThink : kEndThink;
+  }
+  return std::move(out_);
 }
 
 class DeepseekV4Format : public ChatFormat {
  public:
-  Result<std::string> render(const ChatRequest& request) const override;
-  std::unique_ptr<AnswerParser> answer_parser(const ChatRequest& request) const override;
+  explicit DeepseekV4Format(DeepseekV4Texts texts) : texts_(std::move(texts)) {}
+
+  Result<std::string> render(const ChatRequest& request) const override {
+    VARVE_TRY(const std::vector<DeepseekV4Turn> turns, deepseek_v4_turns(request));
+    const Options options = read_options(request);
+    const bool drops = options.drops_thinking && !has_tools(request);
+    return Encoder(texts_, options, drops).encode(turns, request.add_generation_prompt);
+  }
+  std::unique_ptr<AnswerParser> answer_parser(const ChatRequest& request) const override {
+    AnswerSyntax syntax;
+    if (read_options(request).thinks) syntax.reasoning = AnswerSyntax::Reasoning::open;
+    if (has_tools(request)) syntax.calls = AnswerSyntax::Calls::dsml;
+    return make_answer_parser(syntax);
+  }
   std::string describe() const override { return "DeepSeek-V4's own encoding"; }
+
+ private:
+  DeepseekV4Texts texts_;
 };
-
-Result<std::string> DeepseekV4Format::render(const ChatRequest& request) const {
-  VARVE_CHECKED(refuse_tools(request));
-  VARVE_TRY(const Options options, read_options(request));
-  const size_t n = request.messages.size();
-  std::vector<std::string> roles(n);
-  size_t last_question = 0;
-  for (size_t i = 0; i < n; ++i) {
-    VARVE_TRY(roles[i], text_field(request.messages[i], "role"));
-    if (is_question(roles[i])) last_question = i;
-  }
-  const bool drops = options.thinks && options.drops_thinking;
-  std::string out(kBos);
-  for (size_t i = 0; i < n; ++i) {
-    const bool is_past = i < last_question;
-    VARVE_TRY(const std::string content, text_field(request.messages[i], "content"));
-    if (roles[i] == "system") {
-      out += content;
-    } else if (is_question(roles[i])) {
-      if (roles[i] == "developer" && drops && is_past) continue;
-      out += kUser;
-      out += content;
-      const bool is_last = i + 1 == n;
-      const bool is_answered =
-          !is_last && (roles[i + 1] == "assistant" || roles[i + 1] == "latest_reminder");
-      if (!is_answered && !(is_last && request.add_generation_prompt)) continue;
-      out += kAssistant;
-      out += options.thinks && !(drops && is_past) ? kThink : kEndThink;
-    } else if (roles[i] == "latest_reminder") {
-      out += kLatestReminder;
-      out += content;
-    } else if (roles[i] == "assistant") {
-      if (options.thinks && !(drops && is_past)) {
-        VARVE_TRY(const std::string reasoning,
-                  text_field(request.messages[i], "reasoning_content"));
-        out += reasoning;
-        out += kEndThink;
-      }
-      out += content;
-      out += kEos;
-    } else {
-      return bad_input("message role `{}` is not known in DeepSeek-V4's encoding here", roles[i]);
-    }
-  }
-  return out;
-}
-
-std::unique_ptr<AnswerParser> DeepseekV4Format::answer_parser(const ChatRequest& request) const {
-  AnswerSyntax syntax;
-  const Result<Options> options = read_options(request);
-  if (options && options->thinks) syntax.reasoning = AnswerSyntax::Reasoning::open;
-  if (request.tools.truth()) syntax.calls = AnswerSyntax::Calls::dsml;
-  return make_answer_parser(syntax);
-}
 
 }  // namespace
 
-std::unique_ptr<ChatFormat> make_deepseek_v4_format() {
-  return std::make_unique<DeepseekV4Format>();
+std::unique_ptr<ChatFormat> make_deepseek_v4_format(DeepseekV4Texts texts) {
+  return std::make_unique<DeepseekV4Format>(std::move(texts));
 }
 
 }  // namespace varve

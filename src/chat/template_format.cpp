@@ -54,6 +54,8 @@ class TemplateFormat : public ChatFormat {
   std::string describe() const override { return usual_.rules.name(); }
 
  private:
+  Result<std::string> render_messages(const ChatRequest& request,
+                                      std::vector<Value> messages) const;
   const ParsedTemplate& template_for(const ChatRequest& request) const {
     return request.tools.truth() && with_tools_ ? *with_tools_ : usual_;
   }
@@ -64,7 +66,22 @@ class TemplateFormat : public ChatFormat {
 };
 
 Result<std::string> TemplateFormat::render(const ChatRequest& request) const {
-  VARVE_TRY(Value messages, jinja::make_list(request.messages));
+  if (!request.raw_answers.empty()) {
+    // Calls in content are what the template would have written around them. One that insists on
+    // seeing the calls gets them.
+    std::vector<Value> messages = request.messages;
+    for (const auto& [i, text] : request.raw_answers) {
+      if (i < messages.size()) messages[i] = chat_message("assistant", text);
+    }
+    Result<std::string> text = render_messages(request, std::move(messages));
+    if (text) return text;
+  }
+  return render_messages(request, request.messages);
+}
+
+Result<std::string> TemplateFormat::render_messages(const ChatRequest& request,
+                                                    std::vector<Value> all_messages) const {
+  VARVE_TRY(Value messages, jinja::make_list(std::move(all_messages)));
   std::vector<std::pair<Value, Value>> variables;
   const auto add = [&](std::string_view name, Value value) {
     variables.emplace_back(Value::text(std::string(name)), std::move(value));
@@ -186,7 +203,7 @@ Result<std::unique_ptr<ChatFormat>> load_chat_format(const std::string& dir,
       return bad_input("{}: expected a string or a list, found {}", name, source->describe());
     }
   }
-  if (model_type == "deepseek_v4") return make_deepseek_v4_format();
+  if (model_type == "deepseek_v4") return make_deepseek_v4_format(read_deepseek_v4_texts(dir));
   return nullptr;
 }
 
@@ -200,7 +217,9 @@ Result<std::unique_ptr<ChatFormat>> load_gguf_chat_format(const GgufMetadata& me
                                 std::move(tokens));
   }
   VARVE_TRY(const std::string_view architecture, metadata.string_or("general.architecture", ""));
-  if (architecture == "deepseek4") return make_deepseek_v4_format();
+  if (architecture == "deepseek4") {
+    return make_deepseek_v4_format(read_deepseek_v4_texts(metadata));
+  }
   return nullptr;
 }
 

@@ -180,6 +180,9 @@ auto guarded(const Work& work) -> decltype(work()) {
 }  // namespace
 
 struct Database::Impl {
+  mutable std::mutex mutex;
+  std::string damaged_table;
+
   std::shared_ptr<LastWarning> log;
   std::unique_ptr<rocksdb::DB> db;
   ColumnFamilyHandle* values = nullptr;
@@ -269,24 +272,27 @@ void Database::Batch::put_model(const Digest& fingerprint, const std::string& de
                         description));
 }
 
-Database::Database(std::string path, std::unique_ptr<Impl> impl)
-    : path_(std::move(path)), opening_note_(impl->log->text()), impl_(std::move(impl)) {}
+Database::Database(std::string path, std::string note, std::unique_ptr<Impl> impl)
+    : path_(std::move(path)), opening_note_(std::move(note)), impl_(std::move(impl)) {}
 
 Database::~Database() = default;
 
 DatabaseResult<std::unique_ptr<Database>> Database::open(const DatabaseOptions& options) {
   return guarded([&]() -> DatabaseResult<std::unique_ptr<Database>> {
-    // A log that ends within a write is as usual after a crash. Of one with a hole, what follows
-    // the hole is read too where nothing else helps: each value proves itself.
+    // First so that anything wrong with the log is told; it ends within a write where a process
+    // was killed. Then all of it is read but what is wrong: each value proves itself.
+    Status first;
     Status status;
-    for (const auto mode : {rocksdb::WALRecoveryMode::kPointInTimeRecovery,
+    for (const auto mode : {rocksdb::WALRecoveryMode::kAbsoluteConsistency,
                             rocksdb::WALRecoveryMode::kSkipAnyCorruptedRecords}) {
       auto impl = std::make_unique<Impl>();
       status = impl->open(options, mode);
       if (status.ok()) {
-        return std::unique_ptr<Database>(new Database(options.path, std::move(impl)));
+        const std::string note = first.ok() ? impl->log->text() : first.ToString();
+        return std::unique_ptr<Database>(new Database(options.path, note, std::move(impl)));
       }
       if (is_failure_of_the_system(status)) break;
+      first = status;
     }
     return error_of(status);
   });
@@ -316,10 +322,20 @@ tl::expected<void, StoreMiss> Database::read(
     const Status status =
         impl_->db->Get(rocksdb::ReadOptions(), impl_->values, slice(key_bytes(key)), &value);
     if (status.ok()) use(bytes_of(value));
+    const std::string text = status.ok() || status.IsNotFound() ? "" : status.ToString();
+    if (text.find(".sst") != std::string::npos) {
+      const std::lock_guard lock(impl_->mutex);
+      impl_->damaged_table = text;
+    }
     return status;
   });
   if (done && done->ok()) return {};
   return tl::unexpected(done && done->IsNotFound() ? StoreMiss::absent : StoreMiss::unreadable);
+}
+
+std::string Database::damaged_table() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->damaged_table;
 }
 
 DatabaseResult<std::vector<EntryKey>> Database::for_each_record(

@@ -61,6 +61,10 @@ class Database {
   tl::expected<void, StoreMiss> read(const EntryKey& key,
                                      const std::function<void(std::span<const std::byte>)>& use);
 
+  /// What the reads that failed have shown so far, in RocksDB's words; empty: nothing but values
+  /// are damaged. Of a damaged table values are lost to reads that are whole in their files.
+  std::string damaged_table() const;
+
   /// Visits the records that hold, and returns the keys of those that do not.
   DatabaseResult<std::vector<EntryKey>> for_each_record(
       const std::function<void(const EntryKey&, const ValueRecord&)>& visit);
@@ -79,12 +83,13 @@ class Database {
   uint64_t garbage_bytes();
   uint64_t disk_bytes() const;
   const std::string& path() const { return path_; }
-  /// What RocksDB warned of while it opened: empty, or its words.
+  /// What was wrong with the log, or else what RocksDB warned of, when it was opened: empty, or
+  /// RocksDB's words.
   const std::string& opening_note() const { return opening_note_; }
 
  private:
   struct Impl;
-  Database(std::string path, std::unique_ptr<Impl> impl);
+  Database(std::string path, std::string note, std::unique_ptr<Impl> impl);
 
   std::string path_;
   std::string opening_note_;

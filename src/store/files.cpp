@@ -74,7 +74,8 @@ Result<StoreFiles> open_store_files(const std::string& path, StoreDirectory::Mis
   VARVE_CHECKED(as_result(opened, files));
   if (!files.database->opening_note().empty()) {
     files.notes.push_back(
-        fmt::format("the store was opened with a warning: {}", files.database->opening_note()));
+        fmt::format("values that were written last may be missing from the store: {}",
+                    files.database->opening_note()));
   }
   if (!files.damaged.empty()) {
     files.notes.push_back(fmt::format("{} records of the store were damaged; their values are lost",

@@ -130,7 +130,11 @@ Result<uint64_t> evict_down_to(StoreFiles& files, uint64_t bytes) {
 
 Result<void> shrink(StoreFiles& files) {
   const uint64_t step = files.index.totals().bytes / 64;
-  return as_result(files, files.database->reclaim(0, step));
+  const auto done = files.database->reclaim(0, step);
+  if (done || !done.error().is_damage) return as_result(files, done);
+  VARVE_CHECKED(replace_database(files, kMaintenanceBufferBytes, done.error().message));
+  VARVE_CHECKED(take_over(files));
+  return {};
 }
 
 }  // namespace varve

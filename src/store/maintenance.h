@@ -36,7 +36,8 @@ Result<uint64_t> take_over(StoreFiles& files);
 Result<uint64_t> remove_trees(StoreFiles& files, const std::vector<EntryKey>& roots);
 /// Evicts until values take at most so many bytes.
 Result<uint64_t> evict_down_to(StoreFiles& files, uint64_t bytes);
-/// Makes the files as small as they can be.
+/// Makes the files as small as they can be. Where that finds the database to be damaged, a new one
+/// takes over what is whole.
 Result<void> shrink(StoreFiles& files);
 
 }  // namespace varve

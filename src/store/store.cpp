@@ -14,6 +14,7 @@ namespace {
 // while those are rewritten. Files are looked at each time another hundredth was written.
 // What is put while the writer evicts may go over by a sixteenth.
 constexpr uint64_t kLeastBudgetInValues = 16;  // of the largest
+constexpr uint64_t kLeastBudgetInQueues = 4;   // what is queued cannot be evicted
 constexpr uint64_t kLeastBudgetBytes = uint64_t{4} << 20;
 
 uint64_t most_value_bytes(uint64_t budget) {
@@ -26,10 +27,10 @@ uint64_t value_bytes_after_eviction(uint64_t budget) {
   return budget / 64 * 45;
 }
 uint64_t most_disk_bytes(uint64_t budget) {
-  return budget / 16 * 15;
+  return budget / 8 * 7;
 }
 uint64_t disk_bytes_after_reclaim(uint64_t budget) {
-  return budget / 8 * 7;
+  return budget / 16 * 13;
 }
 uint64_t reclaim_step_bytes(uint64_t budget) {
   return budget / 64;
@@ -72,10 +73,13 @@ Result<void> check(const StoreOptions& options) {
     return usage_error("the store's queue: expected at least {} bytes, one value, found {}",
                        largest, options.queue_bytes);
   }
-  const uint64_t least = std::max(kLeastBudgetBytes, kLeastBudgetInValues * largest);
+  const uint64_t least = std::max({kLeastBudgetBytes, kLeastBudgetInValues * largest,
+                                   kLeastBudgetInQueues * options.queue_bytes});
   if (options.budget_bytes < least) {
-    return usage_error("the store's budget: expected at least {} bytes, found {}", least,
-                       options.budget_bytes);
+    return usage_error(
+        "the store's budget: expected at least {} bytes beside a queue of {} and values of {}, "
+        "found {}",
+        least, options.queue_bytes, largest, options.budget_bytes);
   }
   return {};
 }
@@ -282,6 +286,7 @@ bool Store::get_value(const ExpectedValue& expected, std::span<std::byte> rows,
     copied = value ? copy_value(*value, expected, rows, open) : tl::unexpected(value.error());
   };
   bool is_on_disk = false;
+  std::string table_damage;
   {
     const std::lock_guard lock(mutex_);
     const StoreIndex::Entry* const entry = files_.index.find(key);
@@ -297,10 +302,17 @@ bool Store::get_value(const ExpectedValue& expected, std::span<std::byte> rows,
       read = files_.database->read(
           key, [&](std::span<const std::byte> bytes) { copy_if_right(bytes, Checksum::check); });
     }
-    if (!read) copied = tl::unexpected(read.error());
+    if (!read) {
+      copied = tl::unexpected(read.error());
+      if (files_.database != nullptr) table_damage = files_.database->damaged_table();
+    }
   }
   const std::lock_guard lock(mutex_);
   if (!copied) {
+    if (!table_damage.empty()) {
+      table_damage_ = table_damage;
+      wake_.notify_one();
+    }
     miss(key, copied.error());
     return false;
   }
@@ -320,7 +332,9 @@ void Store::miss(const EntryKey& key, StoreMiss reason) {
   if (!is_usable(*entry) || reason == StoreMiss::other_parent || reason == StoreMiss::other_ids) {
     return;
   }
-  // It was written for this model and is not what was written. So that it can be put again:
+  // It was written for this model and is not what was written. So that it can be put again; unless
+  // the value may be whole, and is about to be taken out of its file:
+  if (!table_damage_.empty()) return;
   if (entry->state == StoreIndex::State::stored) drop(*entry, reason);
 }
 
@@ -364,7 +378,7 @@ StoreStats Store::stats() const {
 
 bool Store::has_work() const {
   return !queue_.empty() || flushes_done_ < flushes_asked_ || stats_.salvage_bytes > 0 ||
-         (!to_remove_.empty() && !are_removals_stuck_);
+         !table_damage_.empty() || (!to_remove_.empty() && !are_removals_stuck_);
 }
 
 void Store::run() {
@@ -438,6 +452,10 @@ void Store::make_room() {
 }
 
 void Store::write_some(Lock& lock) {
+  if (!table_damage_.empty()) {
+    start_anew(lock, std::exchange(table_damage_, {}));
+    if (is_off_) return;
+  }
   Work work = take_work();
   lock.unlock();
   for (const WriteQueue::Item& item : work.items) seal_value(item.value);
@@ -512,6 +530,7 @@ void Store::start_anew(Lock& lock, const std::string& why) {
     const Result<void> replaced = replace_database(files_, write_buffer_bytes_, why);
     to_remove_.clear();
     to_update_.clear();
+    table_damage_.clear();
     stats_.notes = files_.notes;
     is_described_ = false;
     unmeasured_bytes_ = options_.budget_bytes;

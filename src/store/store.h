@@ -184,6 +184,7 @@ class Store {
   uint16_t model_ = 0;
   bool is_described_ = false;        // the model's description is on disk
   bool are_removals_stuck_ = false;  // the disk did not take them: they go with the next values
+  std::string table_damage_;         // that a read has met; empty: none
   bool is_off_ = false;
   int times_begun_anew_ = 0;
   std::atomic<bool> stopping_ = false;

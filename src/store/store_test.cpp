@@ -302,6 +302,7 @@ TEST(Store, KeepsToItsBudget) {
   constexpr size_t kRows = 32 << 10;
   StoreOptions options = test_options(directory.path(), kRows);
   options.budget_bytes = uint64_t{4} << 20;
+  options.queue_bytes = size_t{1} << 20;
   constexpr uint64_t kValues = 630;  // 22 MB
   uint64_t most = 0;
   {
@@ -312,6 +313,7 @@ TEST(Store, KeepsToItsBudget) {
         ASSERT_TRUE(of_chain(i, kRows).put(*store)) << i;
       }
       if (i % 9 != 8) continue;
+      ASSERT_TRUE(store->flush());
       most = std::max(most, directory_bytes(directory.path()));
       // One chain is read again and again.
       EXPECT_EQ(of_chain(5, kRows).get(*store), Got::right) << i;
@@ -342,6 +344,7 @@ TEST(Store, KeepsTheBeginningOfWhatIsTooLong) {
   constexpr size_t kRows = 64 << 10;
   StoreOptions options = test_options(directory.path(), kRows);
   options.budget_bytes = uint64_t{8} << 20;
+  options.queue_bytes = size_t{1} << 20;
   const auto store = opened(options);
   for (uint64_t i = 0; i < 150; ++i) {
     test_value(i, kRows).put(*store);
@@ -373,6 +376,7 @@ TEST(Store, ReuseIsKeptOverARestart) {
   const TestDirectory directory;
   StoreOptions options = test_options(directory.path(), 64 << 10);
   options.budget_bytes = uint64_t{8} << 20;
+  options.queue_bytes = size_t{1} << 20;
   const auto leaf = [](uint64_t i) {  // each a chain of its own
     TestValue value = test_value(0, 64 << 10, 100 + i);
     return value;

@@ -1,0 +1,3 @@
+add_executable(python_strings_fuzz ${CMAKE_CURRENT_LIST_DIR}/python_strings_fuzz.cpp)
+target_link_libraries(python_strings_fuzz PRIVATE varve_options varve_chat)
+target_link_options(python_strings_fuzz PRIVATE -fsanitize=fuzzer)

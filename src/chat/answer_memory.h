@@ -1,0 +1,66 @@
+// What the model wrote where it called tools, by the ids of the calls. Clients send such turns back
+// taken apart, perhaps with keys in another order or without the reasoning; with the text of old
+// they render to what was sampled, and the session need not read it anew.
+#pragma once
+
+#include <cstddef>
+#include <list>
+#include <map>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "chat/answer_parser.h"
+#include "chat/chat_format.h"
+
+namespace varve {
+
+/// Many threads may use it.
+class AnswerMemory {
+ public:
+  struct Limits {
+    size_t n_answers = 1024;
+    size_t n_bytes = size_t{32} << 20;  // of texts and of what they are compared by
+  };
+  explicit AnswerMemory(Limits limits) : limits_(limits) {}
+
+  /// Keeps `text`, all that a parser was given, which made `events`. Without calls of tools there
+  /// is nothing to know it by. Those that were used least recently make room.
+  void remember(const std::vector<AnswerEvent>& events, std::string text);
+
+  /// Puts into raw_answers what is remembered of the request's messages, where they still say the
+  /// same: the calls and the content, and the reasoning if there is one. White space around texts
+  /// and marks of Tokenizer::as_plain_text do not count.
+  void recall(ChatRequest& request);
+
+  size_t n_answers() const;
+
+ private:
+  /// What a turn says, in one spelling.
+  struct Turn {
+    std::vector<std::string> ids;
+    std::string calls;  // names and arguments
+    std::string content;
+    std::string reasoning;
+    size_t n_bytes() const;
+  };
+  struct Answer {
+    Turn turn;
+    std::string text;
+  };
+  using Answers = std::list<Answer>;
+
+  /// Of a message; without ids where it is none that could be remembered.
+  static Turn turn_of(const jinja::Value& message);
+  void forget(Answers::iterator answer);
+  static size_t bytes_of(const Answer& answer);
+
+  const Limits limits_;
+  mutable std::mutex mutex_;
+  Answers answers_;  // the most recently used one first
+  std::map<std::string, Answers::iterator, std::less<>> by_first_id_;
+  size_t n_bytes_ = 0;
+};
+
+}  // namespace varve
