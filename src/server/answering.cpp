@@ -69,6 +69,8 @@ class AnswerRun {
   Answer answer_;
   std::vector<SampledToken> tokens_;  // whose text has not come out of the parser
   std::vector<int32_t> ids_;          // all that was sampled
+  std::vector<AnswerEvent> events_;   // of a chat: all of them, and the text that made them
+  std::string text_;
   std::optional<Problem> problem_;
   bool is_over_ = false;
 };
@@ -103,6 +105,7 @@ void AnswerRun::give_up(Problem problem, std::string_view what) {
 bool AnswerRun::hand_on(std::vector<AnswerEvent> events, bool is_end) {
   // Tokens whose text is still held back wait with it.
   if (events.empty() && is_end && !tokens_.empty()) events.emplace_back();
+  if (job_.answers != nullptr) events_.insert(events_.end(), events.begin(), events.end());
   for (AnswerEvent& event : events) {
     const AnswerPiece piece{std::move(event), std::exchange(tokens_, {})};
     if (!say([&] { return job_.writer->piece(piece); })) return false;
@@ -116,17 +119,23 @@ bool AnswerRun::take_piece(const Piece& piece) {
     ids_.push_back(token.id);
     if (job_.wants_logprobs) tokens_.push_back(token);
   }
+  if (job_.answers != nullptr) text_ += piece.text;
   return hand_on(job_.parser->push(piece.text), false);
 }
 
 bool AnswerRun::take_end(Finished finished) {
   is_over_ = true;
-  // Before the client can ask again.
+  // Both before the client can ask again.
   remember(std::move(finished.ids), std::move(finished.text));
+  std::vector<AnswerEvent> rest = job_.parser->finish();
+  if (job_.answers != nullptr) {
+    events_.insert(events_.end(), rest.begin(), rest.end());
+    std::exchange(job_.answers, nullptr)->remember(events_, std::move(text_));
+  }
   answer_.reason = finished.reason;
   answer_.stop_string = std::move(finished.stop_string);
   answer_.usage.n_sampled = finished.n_sampled;
-  if (!hand_on(job_.parser->finish(), true)) return false;
+  if (!hand_on(std::move(rest), true)) return false;
   if (!say([&] { return job_.writer->end(answer_); })) return false;
   log(answer_.reason == FinishReason::length ? "length" : "stop");
   return true;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "chat/answer_memory.h"
 #include "chat/answer_parser.h"
 #include "server/answer.h"
 #include "server/http_server.h"
@@ -35,6 +36,7 @@ struct AnswerJob {
   std::unique_ptr<AnswerParser> parser = nullptr;
   std::optional<Transcript> transcript = {};
   TranscriptMemory* memory = nullptr;
+  AnswerMemory* answers = nullptr;
   const Tokenizer* tokenizer = nullptr;
   AnswerTimes times = {};
   /// Called at the end, with what became of it: "stop", "length", "cancelled", ...

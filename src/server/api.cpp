@@ -52,7 +52,8 @@ Api::Api(ServedModel model, GenerationLoop& loop, ApiOptions options)
     : model_(std::move(model)),
       loop_(&loop),
       options_(std::move(options)),
-      memory_(*model_.tokenizer, {}) {}
+      memory_(*model_.tokenizer, {}),
+      answers_(kAnswers) {}
 
 const std::vector<Api::Route>& Api::routes() {
   static const std::vector<Route> all = {

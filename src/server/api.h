@@ -42,6 +42,9 @@ struct ApiOptions {
 
 class Api {
  public:
+  /// Of turns that called tools.
+  static constexpr AnswerMemory::Limits kAnswers = {.n_answers = 1024, .n_bytes = size_t{8} << 20};
+
   Api(ServedModel model, GenerationLoop& loop, ApiOptions options);
 
   /// Called by many threads. An error is in the form of the API that the path belongs to.
@@ -102,6 +105,7 @@ class Api {
   GenerationLoop* loop_;
   const ApiOptions options_;
   TranscriptMemory memory_;
+  AnswerMemory answers_;
 };
 
 /// 400 with the sentence of an error that a request is to blame for, 500 for others.

@@ -28,6 +28,7 @@ Result<Transcript> Api::chat_transcript(const ChatRequest& chat) {
     VARVE_TRY(jinja::Value value, as_plain_text(*model_.tokenizer, message));
     plain.messages.push_back(std::move(value));
   }
+  answers_.recall(plain);
   VARVE_TRY(const std::string rendered, model_.format->render(plain));
   return memory_.recall(rendered);
 }
@@ -83,7 +84,10 @@ Api::Reply Api::answer(HttpRequest& request, TextCall call, std::unique_ptr<Answ
   }
   AnswerJob job(generation, std::move(writer));
   job.wants_logprobs = wants_logprobs;
-  if (call.chat) job.parser = model_.format->answer_parser(*call.chat);
+  if (call.chat) {
+    job.parser = model_.format->answer_parser(*call.chat);
+    job.answers = &answers_;
+  }
   job.transcript = std::move(prompt->transcript);
   job.memory = &memory_;
   job.tokenizer = model_.tokenizer;

@@ -25,6 +25,7 @@ constexpr size_t kBytesPerBodyByte = 4;
 size_t server_bytes(const ServerOptions& options, int n_sessions, int vocab_size) {
   return options.http.max_connections * kConnectionBytes +
          options.http.max_bodies_bytes * kBytesPerBodyByte + TranscriptMemory::Limits{}.n_bytes +
+         Api::kAnswers.n_bytes + SessionPool::kMaxKeptTokens * sizeof(int32_t) +
          static_cast<size_t>(n_sessions) * Sampler::table_bytes(vocab_size);
 }
 
