@@ -116,11 +116,6 @@ void write_cache_metrics(const Engine& engine, server::MetricsText& out) {
             "Bytes of cache, scratch and logits.");
   out.gauge("varve_weight_bytes", static_cast<double>(memory.weight_bytes + memory.vector_bytes),
             "Bytes of the model's weights.");
-  const Engine::Reuse reuse = engine.reuse();
-  out.gauge("varve_prompt_tokens_reused", static_cast<double>(reuse.reused_tokens),
-            "Tokens of prompts that were not read: the cache had them.");
-  out.gauge("varve_prompt_tokens_restored", static_cast<double>(reuse.stored_tokens),
-            "Tokens whose blocks came from the store.");
   out.gauge("varve_context_tokens", engine.options().ctx_tokens, "Tokens that a session holds.");
   out.gauge("varve_sessions", engine.options().n_sessions, "Sessions at most.");
 }

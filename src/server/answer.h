@@ -8,16 +8,11 @@
 #include <vector>
 
 #include "base/result.h"
+#include "chat/answer_parser.h"
 #include "server/generation.h"
 #include "tokenizer/tokenizer.h"
 
 namespace varve::server {
-
-struct ToolCall {
-  std::string id;
-  std::string name;
-  std::string arguments;  // the text of a JSON object
-};
 
 struct Usage {
   int n_prompt = 0;
@@ -28,18 +23,16 @@ struct Usage {
 struct Answer {
   std::string reasoning;
   std::string content;
-  std::vector<ToolCall> tool_calls;
+  std::vector<AnswerToolCall> tool_calls;
   std::vector<SampledToken> tokens;  // where logprobs are wanted
   FinishReason reason = FinishReason::length;
   std::string stop_string;
   Usage usage;
 };
 
-/// A piece of an answer, as it comes. A tool call comes whole.
+/// A piece of an answer, as it comes.
 struct AnswerPiece {
-  enum class Kind { reasoning, content, tool_call } kind = Kind::content;
-  std::string text;
-  ToolCall call;
+  AnswerEvent event;
   std::vector<SampledToken> tokens;  // where logprobs are wanted
 };
 

@@ -13,11 +13,27 @@ constexpr std::chrono::milliseconds kLook(100);
 
 constexpr int kClientGone = 499;
 
+void add(const AnswerPiece& piece, Answer& answer) {
+  answer.tokens.insert(answer.tokens.end(), piece.tokens.begin(), piece.tokens.end());
+  switch (piece.event.kind) {
+    case AnswerEvent::Kind::reasoning:
+      answer.reasoning += piece.event.text;
+      break;
+    case AnswerEvent::Kind::content:
+      answer.content += piece.event.text;
+      break;
+    case AnswerEvent::Kind::tool_call:
+      answer.tool_calls.push_back(piece.event.call);
+      break;
+  }
+}
+
 // Follows one generation to its end.
 class AnswerRun {
  public:
-  explicit AnswerRun(AnswerJob job)
-      : job_(std::move(job)), reader_(job_.format, job_.chat ? &*job_.chat : nullptr) {
+  explicit AnswerRun(AnswerJob job) : job_(std::move(job)) {
+    // Text that is continued is content.
+    if (job_.parser == nullptr) job_.parser = make_answer_parser({});
     answer_.usage.n_prompt = static_cast<int>(job_.generation->request().prompt.size());
   }
 
@@ -31,7 +47,7 @@ class AnswerRun {
   bool take(Event event);
   bool take_piece(const Piece& piece);
   bool take_end(Finished finished);
-  bool hand_on(std::vector<AnswerPiece> pieces, bool is_end);
+  bool hand_on(std::vector<AnswerEvent> events, bool is_end);
   void give_up(Problem problem, std::string_view what);
   bool is_late(Clock::time_point now) const {
     return job_.times.at_most.count() > 0 &&
@@ -49,10 +65,9 @@ class AnswerRun {
   }
 
   AnswerJob job_;
-  AnswerReader reader_;
   std::function<bool(const std::string&)> write_;
   Answer answer_;
-  std::vector<SampledToken> tokens_;  // whose text has not come out of the reader
+  std::vector<SampledToken> tokens_;  // whose text has not come out of the parser
   std::vector<int32_t> ids_;          // all that was sampled
   std::optional<Problem> problem_;
   bool is_over_ = false;
@@ -85,27 +100,13 @@ void AnswerRun::give_up(Problem problem, std::string_view what) {
   log(what);
 }
 
-bool AnswerRun::hand_on(std::vector<AnswerPiece> pieces, bool is_end) {
-  if (job_.wants_logprobs && !tokens_.empty()) {
-    // Tokens whose text is still held back wait with it.
-    if (pieces.empty() && is_end) pieces.emplace_back();
-    if (!pieces.empty()) pieces.front().tokens = std::move(tokens_);
-    if (!pieces.empty()) tokens_.clear();
-  }
-  for (AnswerPiece& piece : pieces) {
+bool AnswerRun::hand_on(std::vector<AnswerEvent> events, bool is_end) {
+  // Tokens whose text is still held back wait with it.
+  if (events.empty() && is_end && !tokens_.empty()) events.emplace_back();
+  for (AnswerEvent& event : events) {
+    const AnswerPiece piece{std::move(event), std::exchange(tokens_, {})};
     if (!say([&] { return job_.writer->piece(piece); })) return false;
-    answer_.tokens.insert(answer_.tokens.end(), piece.tokens.begin(), piece.tokens.end());
-    switch (piece.kind) {
-      case AnswerPiece::Kind::reasoning:
-        answer_.reasoning += piece.text;
-        break;
-      case AnswerPiece::Kind::content:
-        answer_.content += piece.text;
-        break;
-      case AnswerPiece::Kind::tool_call:
-        answer_.tool_calls.push_back(std::move(piece.call));
-        break;
-    }
+    add(piece, answer_);
   }
   return true;
 }
@@ -115,7 +116,7 @@ bool AnswerRun::take_piece(const Piece& piece) {
     ids_.push_back(token.id);
     if (job_.wants_logprobs) tokens_.push_back(token);
   }
-  return hand_on(reader_.push(piece.text), false);
+  return hand_on(job_.parser->push(piece.text), false);
 }
 
 bool AnswerRun::take_end(Finished finished) {
@@ -125,7 +126,7 @@ bool AnswerRun::take_end(Finished finished) {
   answer_.reason = finished.reason;
   answer_.stop_string = std::move(finished.stop_string);
   answer_.usage.n_sampled = finished.n_sampled;
-  if (!hand_on(reader_.finish(), true)) return false;
+  if (!hand_on(job_.parser->finish(), true)) return false;
   if (!say([&] { return job_.writer->end(answer_); })) return false;
   log(answer_.reason == FinishReason::length ? "length" : "stop");
   return true;

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "chat/answer_parser.h"
 #include "server/answer.h"
-#include "server/answer_reader.h"
 #include "server/http_server.h"
 #include "server/transcript_memory.h"
 
@@ -31,9 +31,8 @@ struct AnswerJob {
   std::shared_ptr<Generation> generation;
   std::unique_ptr<AnswerWriter> writer;
   bool wants_logprobs = false;
-  // Of a chat: what was rendered, and its tokens, for those who ask again.
-  const ChatFormat* format = nullptr;
-  std::optional<ChatRequest> chat = {};
+  // Of a chat: what takes answers apart; the tokens of its prompt, for those who ask again.
+  std::unique_ptr<AnswerParser> parser = nullptr;
   std::optional<Transcript> transcript = {};
   TranscriptMemory* memory = nullptr;
   const Tokenizer* tokenizer = nullptr;

@@ -39,7 +39,7 @@ Json stop_sequence(const Answer& answer) {
   return answer.stop_string;
 }
 
-Json input_of(const ToolCall& call) {
+Json input_of(const AnswerToolCall& call) {
   Json input = Json::parse(call.arguments, nullptr, false);
   return input.is_object() ? input : Json::object();
 }
@@ -77,7 +77,7 @@ class MessagesWriter : public AnswerWriter {
   const std::string model_;
   const std::string id_ = random_id("msg_");
   int n_blocks_ = 0;
-  AnswerPiece::Kind kind_ = AnswerPiece::Kind::content;  // of the open block
+  AnswerEvent::Kind kind_ = AnswerEvent::Kind::content;  // of the open block
   bool is_open_ = false;
 };
 
@@ -87,7 +87,7 @@ std::string MessagesWriter::whole(const Answer& answer) {
     content.push_back({{"type", "thinking"}, {"thinking", answer.reasoning}, {"signature", ""}});
   }
   if (!answer.content.empty()) content.push_back({{"type", "text"}, {"text", answer.content}});
-  for (const ToolCall& call : answer.tool_calls) {
+  for (const AnswerToolCall& call : answer.tool_calls) {
     content.push_back(
         {{"type", "tool_use"}, {"id", call.id}, {"name", call.name}, {"input", input_of(call)}});
   }
@@ -113,17 +113,17 @@ std::string MessagesWriter::close_block() {
 }
 
 std::string MessagesWriter::piece(const AnswerPiece& piece) {
-  const bool is_call = piece.kind == AnswerPiece::Kind::tool_call;
-  const bool is_reasoning = piece.kind == AnswerPiece::Kind::reasoning;
-  if (!is_call && piece.text.empty()) return {};
+  const bool is_call = piece.event.kind == AnswerEvent::Kind::tool_call;
+  const bool is_reasoning = piece.event.kind == AnswerEvent::Kind::reasoning;
+  if (!is_call && piece.event.text.empty()) return {};
   std::string out;
-  if (is_call || !is_open_ || piece.kind != kind_) {
+  if (is_call || !is_open_ || piece.event.kind != kind_) {
     out = close_block();
-    kind_ = piece.kind;
+    kind_ = piece.event.kind;
     if (is_call) {
       out += open_block({{"type", "tool_use"},
-                         {"id", piece.call.id},
-                         {"name", piece.call.name},
+                         {"id", piece.event.call.id},
+                         {"name", piece.event.call.name},
                          {"input", Json::object()}});
     } else if (is_reasoning) {
       out += open_block({{"type", "thinking"}, {"thinking", ""}, {"signature", ""}});
@@ -132,12 +132,12 @@ std::string MessagesWriter::piece(const AnswerPiece& piece) {
     }
   }
   if (is_call) {
-    out += delta({{"type", "input_json_delta"}, {"partial_json", json_text(input_of(piece.call))}});
+    out += delta({{"type", "input_json_delta"}, {"partial_json", json_text(input_of(piece.event.call))}});
     out += close_block();
     return out;
   }
-  if (is_reasoning) return out + delta({{"type", "thinking_delta"}, {"thinking", piece.text}});
-  return out + delta({{"type", "text_delta"}, {"text", piece.text}});
+  if (is_reasoning) return out + delta({{"type", "thinking_delta"}, {"thinking", piece.event.text}});
+  return out + delta({{"type", "text_delta"}, {"text", piece.event.text}});
 }
 
 std::string MessagesWriter::end(const Answer& answer) {

@@ -83,8 +83,7 @@ Api::Reply Api::answer(HttpRequest& request, TextCall call, std::unique_ptr<Answ
   }
   AnswerJob job(generation, std::move(writer));
   job.wants_logprobs = wants_logprobs;
-  job.format = call.chat ? model_.format : nullptr;
-  job.chat = std::move(call.chat);
+  if (call.chat) job.parser = model_.format->answer_parser(*call.chat);
   job.transcript = std::move(prompt->transcript);
   job.memory = &memory_;
   job.tokenizer = model_.tokenizer;

@@ -58,18 +58,18 @@ struct Admitted {
 /// Text that is certain, and the tokens that ended with it. Either may be empty: a token may end
 /// inside of a character, and text may wait for what could be a stop string.
 struct Piece {
-  std::string text;
-  std::vector<SampledToken> tokens;
+  std::string text = {};
+  std::vector<SampledToken> tokens = {};
 };
 
 struct Finished {
   FinishReason reason = FinishReason::length;
-  std::string stop_string;  // the one that was met
+  std::string stop_string = {};  // the one that was met
   int n_sampled = 0;        // tokens, those that a stop string cut off and the end token too
   /// What later conversations may hold on to: the tokens that lie before a stop string, and the
   /// text that they stand for.
-  std::vector<int32_t> ids;
-  std::string text;
+  std::vector<int32_t> ids = {};
+  std::string text = {};
 };
 
 /// Failed after it was admitted, or the server is shutting down.

@@ -235,6 +235,7 @@ Result<void> GenerationLoop::start(const std::shared_ptr<Generation>& generation
   count([&](LoopStats& stats) {
     stats.n_prompt_tokens += request.prompt.size();
     stats.n_cached_tokens += static_cast<uint64_t>(n_cached);
+    stats.n_restored_tokens = engine_->reuse().stored_tokens;
     stats.wait_seconds.observe(waited);
   });
   generation->push(Admitted{n_cached});

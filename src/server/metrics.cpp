@@ -52,6 +52,8 @@ void write_stats(const LoopStats& stats, MetricsText& out) {
   out.counter("varve_prompt_tokens_total", stats.n_prompt_tokens, "Tokens of prompts.");
   out.counter("varve_cached_tokens_total", stats.n_cached_tokens,
               "Tokens of prompts that the cache knew.");
+  out.counter("varve_restored_tokens_total", stats.n_restored_tokens,
+              "Tokens of prompts whose blocks came from the store.");
   out.counter("varve_read_tokens_total", stats.n_read_tokens,
               "Tokens that the model read, those that it sampled among them.");
   out.counter("varve_sampled_tokens_total", stats.n_sampled_tokens, "Tokens sampled.");

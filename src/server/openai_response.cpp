@@ -41,7 +41,7 @@ Json token_json(const Tokenizer& tokenizer, int32_t id, float logprob) {
           {"bytes", std::move(bytes)}};
 }
 
-Json tool_call_json(const ToolCall& call) {
+Json tool_call_json(const AnswerToolCall& call) {
   return {{"id", call.id},
           {"type", "function"},
           {"function", {{"name", call.name}, {"arguments", call.arguments}}}};
@@ -123,7 +123,7 @@ std::string ChatCompletionWriter::whole(const Answer& answer) {
   if (!answer.reasoning.empty()) message["reasoning_content"] = answer.reasoning;
   if (!answer.tool_calls.empty()) {
     if (answer.content.empty()) message["content"] = nullptr;
-    for (const ToolCall& call : answer.tool_calls) {
+    for (const AnswerToolCall& call : answer.tool_calls) {
       message["tool_calls"].push_back(tool_call_json(call));
     }
   }
@@ -141,16 +141,16 @@ std::string ChatCompletionWriter::begin(const Usage&) {
 
 std::string ChatCompletionWriter::piece(const AnswerPiece& piece) {
   Json delta = Json::object();
-  switch (piece.kind) {
-    case AnswerPiece::Kind::reasoning:
-      delta["reasoning_content"] = piece.text;
+  switch (piece.event.kind) {
+    case AnswerEvent::Kind::reasoning:
+      delta["reasoning_content"] = piece.event.text;
       break;
-    case AnswerPiece::Kind::content:
-      delta["content"] = piece.text;
+    case AnswerEvent::Kind::content:
+      delta["content"] = piece.event.text;
       break;
-    case AnswerPiece::Kind::tool_call: {
+    case AnswerEvent::Kind::tool_call: {
       Json call = {{"index", n_calls_++}};
-      call.update(tool_call_json(piece.call));
+      call.update(tool_call_json(piece.event.call));
       delta["tool_calls"] = Json::array({std::move(call)});
       break;
     }
@@ -177,7 +177,7 @@ class CompletionWriter : public OpenaiWriter {
   }
   std::string begin(const Usage&) override { return {}; }
   std::string piece(const AnswerPiece& piece) override {
-    return chunk(kObject, choice(piece.text, piece.tokens, nullptr));
+    return chunk(kObject, choice(piece.event.text, piece.tokens, nullptr));
   }
   std::string end(const Answer& answer) override {
     return chunk(kObject, choice("", {}, finish_reason(answer))) +

@@ -9,7 +9,7 @@ namespace varve::server {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Kind = AnswerPiece::Kind;
+using Kind = AnswerEvent::Kind;
 
 Json usage_json(const Usage& usage) {
   return {{"input_tokens", usage.n_prompt},
@@ -37,7 +37,7 @@ class ResponsesWriter : public AnswerWriter {
     Kind kind = Kind::content;
     std::string id;
     std::string text;
-    ToolCall call;
+    AnswerToolCall call;
     std::vector<SampledToken> tokens;
   };
 
@@ -159,17 +159,17 @@ std::string ResponsesWriter::begin(const Usage&) {
 std::string ResponsesWriter::open(const AnswerPiece& piece) {
   is_open_ = true;
   item_ = {};
-  item_.kind = piece.kind;
-  item_.call = piece.call;
-  item_.id = random_id(piece.kind == Kind::tool_call   ? "fc_"
-                       : piece.kind == Kind::reasoning ? "rs_"
+  item_.kind = piece.event.kind;
+  item_.call = piece.event.call;
+  item_.id = random_id(piece.event.kind == Kind::tool_call   ? "fc_"
+                       : piece.event.kind == Kind::reasoning ? "rs_"
                                                        : "msg_");
   Item empty = item_;
   empty.call.arguments = {};
   std::string out =
       event("response.output_item.added",
             {{"output_index", output_.size()}, {"item", item_json(empty, "in_progress")}});
-  if (piece.kind == Kind::tool_call) return out;
+  if (piece.event.kind == Kind::tool_call) return out;
   out += part_event("response.content_part.added", {{"part", part(empty)}});
   return out;
 }
@@ -196,28 +196,28 @@ std::string ResponsesWriter::close() {
 }
 
 std::string ResponsesWriter::piece(const AnswerPiece& piece) {
-  const bool is_call = piece.kind == Kind::tool_call;
+  const bool is_call = piece.event.kind == Kind::tool_call;
   std::string out;
-  if (is_call || !is_open_ || piece.kind != item_.kind) {
-    if (!is_call && piece.text.empty()) return {};
+  if (is_call || !is_open_ || piece.event.kind != item_.kind) {
+    if (!is_call && piece.event.text.empty()) return {};
     out = close();
     out += open(piece);
   }
   if (is_call) {
-    out += part_event("response.function_call_arguments.delta", {{"delta", piece.call.arguments}});
+    out += part_event("response.function_call_arguments.delta", {{"delta", piece.event.call.arguments}});
     out += close();
     return out;
   }
-  item_.text += piece.text;
+  item_.text += piece.event.text;
   item_.tokens.insert(item_.tokens.end(), piece.tokens.begin(), piece.tokens.end());
-  if (piece.kind == Kind::reasoning) {
-    out += part_event("response.reasoning_text.delta", {{"delta", piece.text}});
+  if (piece.event.kind == Kind::reasoning) {
+    out += part_event("response.reasoning_text.delta", {{"delta", piece.event.text}});
     return out;
   }
   Json logprobs = Json::array();
   if (options_.wants_logprobs) logprobs = openai_logprobs(*tokenizer_, piece.tokens);
   out += part_event("response.output_text.delta",
-                    {{"delta", piece.text}, {"logprobs", std::move(logprobs)}});
+                    {{"delta", piece.event.text}, {"logprobs", std::move(logprobs)}});
   return out;
 }
 
@@ -231,17 +231,14 @@ std::string ResponsesWriter::end(const Answer& answer) {
 
 std::string ResponsesWriter::whole(const Answer& answer) {
   // What the stream's items come to, without the stream.
-  const auto add = [&](Kind kind, const std::string& text) {
+  const auto add = [&](Kind kind, const std::string& text, std::vector<SampledToken> tokens) {
     if (text.empty()) return;
-    piece({.kind = kind,
-           .text = text,
-           .call = {},
-           .tokens = kind == Kind::content ? answer.tokens : std::vector<SampledToken>()});
+    piece({{.kind = kind, .text = text}, std::move(tokens)});
   };
-  add(Kind::reasoning, answer.reasoning);
-  add(Kind::content, answer.content);
-  for (const ToolCall& call : answer.tool_calls) {
-    piece({.kind = Kind::tool_call, .text = {}, .call = call, .tokens = {}});
+  add(Kind::reasoning, answer.reasoning, {});
+  add(Kind::content, answer.content, answer.tokens);
+  for (const AnswerToolCall& call : answer.tool_calls) {
+    piece({{.kind = Kind::tool_call, .call = call}, {}});
   }
   close();
   return json_text(finished(answer));

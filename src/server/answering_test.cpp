@@ -1,0 +1,219 @@
+#include "server/answering.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "server/anthropic_response.h"
+#include "server/openai_response.h"
+#include "server/responses_response.h"
+#include "tokenizer/test_tokenizer_json.h"
+
+namespace varve::server {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// What a model says that thinks, speaks and calls.
+constexpr std::string_view kText =
+    "I look\n</think>Here:<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": [1, \"a\"]}}</tool_call>"
+    "<tool_call>{\"name\": \"g\", \"arguments\": {}}</tool_call>";
+
+class CollectingStream : public HttpStream {
+ public:
+  bool write(std::string_view bytes) override {
+    text += bytes;
+    return --writes_left != 0;
+  }
+  bool has_client() const override { return true; }
+
+  std::string text;
+  int writes_left = -1;
+};
+
+class AnsweringTest : public testing::Test {
+ protected:
+  // A generation that has said it all, some bytes at a time.
+  static std::shared_ptr<Generation> said(std::string_view text, size_t n_bytes,
+                                          FinishReason reason) {
+    auto generation = std::make_shared<Generation>(GenerationRequest{.prompt = {1, 2, 3}}, 1000,
+                                                   std::make_shared<Doorbell>());
+    generation->push(Admitted{2});
+    for (size_t at = 0; at < text.size(); at += n_bytes) {
+      generation->push(Piece{.text = std::string(text.substr(at, n_bytes)), .tokens = {{.id = 97}}});
+    }
+    generation->push(Finished{.reason = reason, .n_sampled = 40, .ids = {97}, .text = "a"});
+    return generation;
+  }
+
+  AnswerJob job(std::shared_ptr<Generation> generation, std::unique_ptr<AnswerWriter> writer) {
+    AnswerJob out(std::move(generation), std::move(writer));
+    out.parser = make_answer_parser({.reasoning = AnswerSyntax::Reasoning::open,
+                                     .calls = AnswerSyntax::Calls::tagged_json,
+                                     .trims_lines = true});
+    out.memory = &memory_;
+    out.tokenizer = &tokenizer_;
+    return out;
+  }
+  Json whole(std::unique_ptr<AnswerWriter> writer) {
+    const auto text = whole_answer(job(said(kText, 5, FinishReason::end_token), std::move(writer)),
+                                   [] { return true; });
+    EXPECT_TRUE(text);
+    return Json::parse(*text);
+  }
+  // The data of its events.
+  std::vector<Json> stream(std::unique_ptr<AnswerWriter> writer, size_t n_bytes) {
+    CollectingStream out;
+    stream_answer(job(said(kText, n_bytes, FinishReason::end_token), std::move(writer)), out);
+    std::vector<Json> all;
+    for (size_t at = 0; (at = out.text.find("data: {", at)) != out.text.npos;) {
+      const size_t end = out.text.find('\n', at);
+      all.push_back(Json::parse(out.text.substr(at + 6, end - at - 6)));
+      at = end;
+    }
+    return all;
+  }
+
+  std::unique_ptr<AnswerWriter> chat() const {
+    return make_chat_completion_writer(tokenizer_, {.model = "m"});
+  }
+  std::unique_ptr<AnswerWriter> responses() const {
+    return make_responses_writer(
+        tokenizer_, {.model = "m", .body = RequestFields::of_body("{\"input\":\"a\"}").value()});
+  }
+
+  const Tokenizer tokenizer_ =
+      Tokenizer::parse(byte_level_json({{"a", "b"}}).dump(), "test.json").value();
+  TranscriptMemory memory_{tokenizer_, {}};
+};
+
+TEST_F(AnsweringTest, ChatCompletionsHaveReasoningAndCalls) {
+  const Json answer = whole(chat());
+  const Json& choice = answer["choices"][0];
+  EXPECT_EQ(choice["finish_reason"], "tool_calls");
+  const Json& message = choice["message"];
+  EXPECT_EQ(message["reasoning_content"], "I look");
+  EXPECT_EQ(message["content"], "Here:");
+  ASSERT_EQ(message["tool_calls"].size(), 2U);
+  EXPECT_EQ(message["tool_calls"][0]["function"]["name"], "f");
+  EXPECT_EQ(Json::parse(message["tool_calls"][0]["function"]["arguments"].get<std::string>()),
+            Json::parse(R"({"x": [1, "a"]})"));
+  EXPECT_EQ(answer["usage"]["prompt_tokens_details"]["cached_tokens"], 2);
+  EXPECT_EQ(answer["usage"]["completion_tokens"], 40);
+}
+
+TEST_F(AnsweringTest, TheirStreamsSayTheSame) {
+  for (const size_t n_bytes : {1, 3, 1000}) {
+    std::string reasoning, content;
+    std::vector<Json> calls;
+    Json reason;
+    for (const Json& chunk : stream(chat(), n_bytes)) {
+      const Json& choice = chunk["choices"][0];
+      reasoning += choice["delta"].value("reasoning_content", "");
+      content += choice["delta"].value("content", "");
+      for (const Json& call : choice["delta"].value("tool_calls", Json::array())) {
+        calls.push_back(call);
+      }
+      if (!choice["finish_reason"].is_null()) reason = choice["finish_reason"];
+    }
+    EXPECT_EQ(reasoning, "I look");
+    EXPECT_EQ(content, "Here:");
+    EXPECT_EQ(reason, "tool_calls");
+    ASSERT_EQ(calls.size(), 2U);
+    EXPECT_EQ(calls[0]["index"], 0);
+    EXPECT_EQ(calls[1]["index"], 1);
+    EXPECT_EQ(calls[1]["function"]["name"], "g");
+    EXPECT_EQ(calls[1]["function"]["arguments"], "{}");
+  }
+}
+
+TEST_F(AnsweringTest, MessagesHaveBlocks) {
+  const Json answer = whole(make_messages_writer("m"));
+  EXPECT_EQ(answer["stop_reason"], "tool_use");
+  ASSERT_EQ(answer["content"].size(), 4U);
+  EXPECT_EQ(answer["content"][0]["thinking"], "I look");
+  EXPECT_EQ(answer["content"][1]["text"], "Here:");
+  EXPECT_EQ(answer["content"][2]["name"], "f");
+  EXPECT_EQ(answer["content"][2]["input"], Json::parse(R"({"x": [1, "a"]})"));
+  EXPECT_EQ(answer["usage"]["input_tokens"], 1);
+  EXPECT_EQ(answer["usage"]["cache_read_input_tokens"], 2);
+}
+
+TEST_F(AnsweringTest, TheirStreamsOpenAndCloseThem) {
+  for (const size_t n_bytes : {1, 4, 1000}) {
+    Json blocks = Json::array();
+    bool is_open = false;
+    Json end;
+    for (const Json& event : stream(make_messages_writer("m"), n_bytes)) {
+      if (event["type"] == "content_block_start") {
+        EXPECT_FALSE(is_open);
+        EXPECT_EQ(event["index"], blocks.size());
+        blocks.push_back({{"type", event["content_block"]["type"]}, {"text", ""}});
+        is_open = true;
+      } else if (event["type"] == "content_block_delta") {
+        EXPECT_TRUE(is_open);
+        const Json& delta = event["delta"];
+        for (const char* const key : {"thinking", "text", "partial_json"}) {
+          blocks.back()["text"] = blocks.back()["text"].get<std::string>() + delta.value(key, "");
+        }
+      } else if (event["type"] == "content_block_stop") {
+        EXPECT_TRUE(is_open);
+        is_open = false;
+      } else if (event["type"] == "message_delta") {
+        end = event["delta"]["stop_reason"];
+      }
+    }
+    EXPECT_EQ(blocks, Json::parse(R"([{"type": "thinking", "text": "I look"},
+      {"type": "text", "text": "Here:"}, {"type": "tool_use", "text": "{\"x\":[1,\"a\"]}"},
+      {"type": "tool_use", "text": "{}"}])"));
+    EXPECT_EQ(end, "tool_use");
+  }
+}
+
+TEST_F(AnsweringTest, ResponsesHaveItems) {
+  const Json answer = whole(responses());
+  EXPECT_EQ(answer["status"], "completed");
+  std::vector<std::string> types;
+  for (const Json& item : answer["output"]) types.push_back(item["type"]);
+  EXPECT_EQ(types, (std::vector<std::string>{"reasoning", "message", "function_call",
+                                             "function_call"}));
+  EXPECT_EQ(answer["output"][0]["content"][0]["text"], "I look");
+  EXPECT_EQ(answer["output"][1]["content"][0]["text"], "Here:");
+  EXPECT_EQ(answer["output"][3]["name"], "g");
+  // The stream's last event holds the same, but for ids.
+  const std::vector<Json> events = stream(responses(), 2);
+  const Json& last = events.back();
+  EXPECT_EQ(last["type"], "response.completed");
+  ASSERT_EQ(last["response"]["output"].size(), 4U);
+  EXPECT_EQ(last["response"]["output"][2]["arguments"], answer["output"][2]["arguments"]);
+  for (size_t i = 0; i < events.size(); ++i) EXPECT_EQ(events[i]["sequence_number"], i);
+}
+
+TEST_F(AnsweringTest, WhatFailsIsSaidInTheStream) {
+  for (const bool has_begun : {false, true}) {
+    auto generation = std::make_shared<Generation>(GenerationRequest{.prompt = {1}}, 10,
+                                                   std::make_shared<Doorbell>());
+    if (has_begun) generation->push(Admitted{});
+    generation->push(Failed{{ErrorKind::internal, "it broke"}});
+    CollectingStream out;
+    stream_answer(job(generation, responses()), out);
+    EXPECT_NE(out.text.find(has_begun ? "event: response.failed\n" : "event: error\n"),
+              out.text.npos);
+    EXPECT_NE(out.text.find("it broke"), out.text.npos);
+  }
+}
+
+TEST_F(AnsweringTest, AReaderThatLeavesCancelsTheRest) {
+  const auto generation = said(kText, 5, FinishReason::length);
+  CollectingStream out;
+  out.writes_left = 3;
+  stream_answer(job(generation, chat()), out);
+  EXPECT_TRUE(generation->is_cancelled());
+  const auto silent = std::make_shared<Generation>(GenerationRequest{.prompt = {1}}, 10,
+                                                   std::make_shared<Doorbell>());
+  EXPECT_FALSE(whole_answer(job(silent, chat()), [] { return false; }));
+  EXPECT_TRUE(silent->is_cancelled());
+}
+
+}  // namespace
+}  // namespace varve::server
