@@ -2,21 +2,15 @@
 # Runs clang-tidy 19 (.clang-tidy) over sources of src/, those of the compile commands of a build.
 #
 #   tools/check_tidy.sh BUILD              all but tests and kernels/, whose Highway files take minutes
-#   tools/check_tidy.sh BUILD --quick      the same without cli/
 #   tools/check_tidy.sh BUILD FILE...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build=${1:?usage: tools/check_tidy.sh BUILD [FILE...]}
 shift
-left_out=(! -path 'src/kernels/*')
-if [ "${1-}" = --quick ]; then
-  left_out+=(! -path 'src/cli/*')
-  shift
-fi
 files=("$@")
 if [ ${#files[@]} -eq 0 ]; then
-  mapfile -t files < <(find src -name '*.cpp' ! -name '*_test.cpp' "${left_out[@]}" | sort)
+  mapfile -t files < <(find src -name '*.cpp' ! -name '*_test.cpp' ! -path 'src/kernels/*' | sort)
   files+=(src/kernels/exec.cpp src/kernels/ref.cpp src/kernels/registry.cpp)
 fi
 printf '%s\n' "${files[@]}" |

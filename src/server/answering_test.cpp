@@ -16,7 +16,8 @@ using Json = nlohmann::ordered_json;
 
 // What a model says that thinks, speaks and calls.
 constexpr std::string_view kText =
-    "I look\n</think>Here:<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": [1, \"a\"]}}</tool_call>"
+    "I look\n</think>Here:<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": [1, "
+    "\"a\"]}}</tool_call>"
     "<tool_call>{\"name\": \"g\", \"arguments\": {}}</tool_call>";
 
 class CollectingStream : public HttpStream {
@@ -40,7 +41,8 @@ class AnsweringTest : public testing::Test {
                                                    std::make_shared<Doorbell>());
     generation->push(Admitted{2});
     for (size_t at = 0; at < text.size(); at += n_bytes) {
-      generation->push(Piece{.text = std::string(text.substr(at, n_bytes)), .tokens = {{.id = 97}}});
+      generation->push(
+          Piece{.text = std::string(text.substr(at, n_bytes)), .tokens = {{.id = 97}}});
     }
     generation->push(Finished{.reason = reason, .n_sampled = 40, .ids = {97}, .text = "a"});
     return generation;
@@ -175,8 +177,8 @@ TEST_F(AnsweringTest, ResponsesHaveItems) {
   EXPECT_EQ(answer["status"], "completed");
   std::vector<std::string> types;
   for (const Json& item : answer["output"]) types.push_back(item["type"]);
-  EXPECT_EQ(types, (std::vector<std::string>{"reasoning", "message", "function_call",
-                                             "function_call"}));
+  EXPECT_EQ(types,
+            (std::vector<std::string>{"reasoning", "message", "function_call", "function_call"}));
   EXPECT_EQ(answer["output"][0]["content"][0]["text"], "I look");
   EXPECT_EQ(answer["output"][1]["content"][0]["text"], "Here:");
   EXPECT_EQ(answer["output"][3]["name"], "g");

@@ -132,11 +132,13 @@ std::string MessagesWriter::piece(const AnswerPiece& piece) {
     }
   }
   if (is_call) {
-    out += delta({{"type", "input_json_delta"}, {"partial_json", json_text(input_of(piece.event.call))}});
+    out += delta(
+        {{"type", "input_json_delta"}, {"partial_json", json_text(input_of(piece.event.call))}});
     out += close_block();
     return out;
   }
-  if (is_reasoning) return out + delta({{"type", "thinking_delta"}, {"thinking", piece.event.text}});
+  if (is_reasoning)
+    return out + delta({{"type", "thinking_delta"}, {"thinking", piece.event.text}});
   return out + delta({{"type", "text_delta"}, {"text", piece.event.text}});
 }
 

@@ -28,7 +28,7 @@ Result<Api::SessionPath> Api::session_path(std::string_view path) {
   path.remove_prefix(kSessions.size());
   SessionPath out;
   const char* const end = path.data() + path.size();
-  const auto [stop, error] = std::from_chars(path.data(), end, out.id);
+  const auto [stop, error] = std::from_chars(end - path.size(), end, out.id);
   if (error != std::errc() || (stop != end && *stop != '/')) {
     return usage_error("{}: expected /v1/sessions/ID", path);
   }

@@ -65,7 +65,7 @@ struct Piece {
 struct Finished {
   FinishReason reason = FinishReason::length;
   std::string stop_string = {};  // the one that was met
-  int n_sampled = 0;        // tokens, those that a stop string cut off and the end token too
+  int n_sampled = 0;             // tokens, those that a stop string cut off and the end token too
   /// What later conversations may hold on to: the tokens that lie before a stop string, and the
   /// text that they stand for.
   std::vector<int32_t> ids = {};

@@ -187,10 +187,11 @@ bool GenerationLoop::drop_cancelled() {
   std::vector<std::shared_ptr<Generation>> dropped;
   {
     const std::lock_guard lock(mutex_);
-    const auto begin = std::stable_partition(waiting_.begin(), waiting_.end(),
-                                             [](const auto& one) { return !one->is_cancelled(); });
-    dropped.assign(begin, waiting_.end());
-    waiting_.erase(begin, waiting_.end());
+    std::erase_if(waiting_, [&](const auto& one) {
+      if (!one->is_cancelled()) return false;
+      dropped.push_back(one);
+      return true;
+    });
   }
   size_t n = dropped.size();
   for (const auto& run : runs_) {

@@ -22,10 +22,10 @@ class Histogram {
 
 /// What the engine's thread has done, and what it is at.
 struct LoopStats {
-  uint64_t n_prompt_tokens = 0;  // of admitted requests
-  uint64_t n_cached_tokens = 0;  // of them, that their session knew
+  uint64_t n_prompt_tokens = 0;    // of admitted requests
+  uint64_t n_cached_tokens = 0;    // of them, that their session knew
   uint64_t n_restored_tokens = 0;  // of prompts, whose blocks came from the store
-  uint64_t n_read_tokens = 0;    // by steps: prompts and what was sampled
+  uint64_t n_read_tokens = 0;      // by steps: prompts and what was sampled
   uint64_t n_sampled_tokens = 0;
   uint64_t n_steps = 0;
 

@@ -163,7 +163,7 @@ std::string ResponsesWriter::open(const AnswerPiece& piece) {
   item_.call = piece.event.call;
   item_.id = random_id(piece.event.kind == Kind::tool_call   ? "fc_"
                        : piece.event.kind == Kind::reasoning ? "rs_"
-                                                       : "msg_");
+                                                             : "msg_");
   Item empty = item_;
   empty.call.arguments = {};
   std::string out =
@@ -204,7 +204,8 @@ std::string ResponsesWriter::piece(const AnswerPiece& piece) {
     out += open(piece);
   }
   if (is_call) {
-    out += part_event("response.function_call_arguments.delta", {{"delta", piece.event.call.arguments}});
+    out += part_event("response.function_call_arguments.delta",
+                      {{"delta", piece.event.call.arguments}});
     out += close();
     return out;
   }
