@@ -3,7 +3,7 @@
 # says nothing when there is nothing to do.
 #
 #   tools/setup.sh          what building, running and testing take
-#   tools/setup.sh --dev    also clang 19 and its tools: format, tidy, sanitizers, libFuzzer
+#   tools/setup.sh --dev    also clang 19 and its tools (format, tidy, sanitizers, libFuzzer), Chromium
 set -euo pipefail
 
 packages=(
@@ -15,7 +15,7 @@ packages=(
 )
 dev_packages=(
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev llvm-19
-  python3-pip python3-venv shellcheck
+  python3-pip python3-venv shellcheck chromium
 )
 
 die() {

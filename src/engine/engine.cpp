@@ -375,7 +375,9 @@ int Engine::take_turns(int left, bool decoding) {
 int Engine::step() {
   const int n = schedule();
   if (n == 0) return 0;
-  runner_->forward({.ids = batch_ids_, .segments = segments_, .probe = probe_});
+  const Batch batch = {.ids = batch_ids_, .segments = segments_, .probe = probe_};
+  if (probe_ != nullptr) probe_->begin(batch);
+  runner_->forward(batch);
   postprocess();
   return n;
 }

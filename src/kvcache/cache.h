@@ -190,6 +190,10 @@ class Cache {
   int n_blocks() const { return n_blocks_; }
   /// Blocks that sequences have, and those that are known, of sequences or not.
   int blocks_in_use() const;
+  /// Blocks and detail slots that hold something: of sequences, or known.
+  int filled_blocks() const { return n_blocks_ - static_cast<int>(free_blocks_.size()); }
+  int filled_details() const { return n_details_ - static_cast<int>(free_details_.size()); }
+  int n_details() const { return n_details_; }
   int known_blocks() const { return index_.n_known(); }
   int known_points() const;
 

@@ -19,10 +19,14 @@
 
 namespace varve {
 
-/// Looks on while a forward pass runs. Used by tests and by `eval`; costs nothing when absent.
+struct Batch;
+
+/// Looks on while a forward pass runs. Costs nothing when absent.
 class Probe {
  public:
   virtual ~Probe() = default;
+  /// Before anything else of a batch; its segments are there until the pass is over.
+  virtual void begin(const Batch& /*batch*/) {}
   /// Rows of one named intermediate of one layer, in batch order: [n_rows, row_width].
   virtual void floats(std::string_view name, int layer, const float* rows, int n_rows,
                       int row_width) = 0;

@@ -8,6 +8,7 @@
 #include "server/json_text.h"
 #include "server/openai_request.h"
 #include "server/openai_response.h"
+#include "server/page.h"
 
 namespace varve::server {
 
@@ -48,6 +49,10 @@ Problem problem_of(const Error& error) {
   return {.status = error.kind == ErrorKind::internal ? 500 : 400, .message = error.message};
 }
 
+Problem busy() {
+  return {.status = 503, .message = "the engine is busy with other things, or shutting down"};
+}
+
 Api::Api(ServedModel model, GenerationLoop& loop, ApiOptions options)
     : model_(std::move(model)),
       loop_(&loop),
@@ -59,6 +64,11 @@ const std::vector<Api::Route>& Api::routes() {
   static const std::vector<Route> all = {
       {"GET", "/health", &Api::health},
       {"GET", "/metrics", &Api::metrics},
+      {"GET", "/v1/cache", &Api::cache},
+      {"GET", "/", &Api::page},
+      {"GET", "/page.css", &Api::page},
+      {"GET", "/page.js", &Api::page},
+      {"GET", "/cache.js", &Api::page},
       {"GET", "/v1/models", &Api::models},
       {"GET", kModels, &Api::model},
       {"POST", "/v1/chat/completions", &Api::chat_completions},
@@ -113,7 +123,8 @@ std::optional<Problem> Api::refusal(const HttpRequest& request) const {
     return Problem{.status = 403,
                    .message = "expected a Host that names this machine (localhost, 127.0.0.1)"};
   }
-  if (request.path == "/health") return std::nullopt;
+  // The page asks for the key; it says nothing of the model or of others.
+  if (request.path == "/health" || page_file(request.path) != nullptr) return std::nullopt;
   std::string_view key = request.header("x-api-key");
   const std::string_view authorization = request.header("authorization");
   if (authorization.starts_with("Bearer ")) key = authorization.substr(7);
@@ -133,7 +144,7 @@ Api::Reply Api::route(HttpRequest& request) {
   }
   const Route* other = nullptr;
   for (const Route& one : routes()) {
-    const bool is_folder = one.path.ends_with('/');
+    const bool is_folder = one.path.size() > 1 && one.path.ends_with('/');
     if (is_folder ? !request.path.starts_with(one.path) : request.path != one.path) continue;
     if (one.method == request.method) return (this->*one.handler)(request);
     other = &one;

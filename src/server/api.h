@@ -79,6 +79,10 @@ class Api {
   Reply messages(HttpRequest& request);
   Reply count_tokens(HttpRequest& request);
 
+  // ---- api_cache.cpp
+  Reply cache(HttpRequest& request);
+  Reply page(HttpRequest& request);
+
   // ---- api_sessions.cpp
   static constexpr std::string_view kSessions = "/v1/sessions/";
   /// "/v1/sessions/7/fork"
@@ -110,5 +114,7 @@ class Api {
 
 /// 400 with the sentence of an error that a request is to blame for, 500 for others.
 Problem problem_of(const Error& error);
+/// 503: GenerationLoop::visit() did not.
+Problem busy();
 
 }  // namespace varve::server

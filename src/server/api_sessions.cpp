@@ -18,10 +18,6 @@ Json session_json(const KeptSession& session) {
           {"pinned", session.is_pinned}};
 }
 
-Problem no_engine() {
-  return {.status = 503, .message = "the engine is busy with other things, or shutting down"};
-}
-
 }  // namespace
 
 Result<Api::SessionPath> Api::session_path(std::string_view path) {
@@ -39,7 +35,7 @@ Result<Api::SessionPath> Api::session_path(std::string_view path) {
 Api::Reply Api::sessions(HttpRequest&) {
   std::vector<KeptSession> all;
   if (!loop_->visit([&](SessionPool& pool) { all = pool.list(); })) {
-    return tl::unexpected(no_engine());
+    return tl::unexpected(busy());
   }
   Json data = Json::array();
   for (const KeptSession& one : all) data.push_back(session_json(one));
@@ -47,7 +43,7 @@ Api::Reply Api::sessions(HttpRequest&) {
 }
 
 Result<std::vector<int32_t>> Api::session_ids(uint64_t id) {
-  Result<std::vector<int32_t>> ids = usage_error("{}", no_engine().message);
+  Result<std::vector<int32_t>> ids = usage_error("{}", busy().message);
   loop_->visit([&](SessionPool& pool) { ids = pool.ids(id); });
   return ids;
 }
@@ -97,7 +93,7 @@ Api::Reply Api::change_session(HttpRequest& request) {
     is_there = pool.ids(id).has_value();
     changed = (*change)(pool);
   });
-  if (!was_seen) return tl::unexpected(no_engine());
+  if (!was_seen) return tl::unexpected(busy());
   if (!changed) {
     Problem problem = problem_of(changed.error());
     if (!is_there) problem.status = 404;
@@ -113,7 +109,7 @@ Api::Reply Api::delete_session(HttpRequest& request) {
   }
   Result<void> removed = usage_error("not done");
   if (!loop_->visit([&](SessionPool& pool) { removed = pool.remove(path->id); })) {
-    return tl::unexpected(no_engine());
+    return tl::unexpected(busy());
   }
   if (!removed) return tl::unexpected(Problem{.status = 404, .message = removed.error().message});
   return HttpReply{.body = json_text({{"id", path->id}, {"object", "session"}, {"deleted", true}})};

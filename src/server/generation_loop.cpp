@@ -59,7 +59,7 @@ GenerationLoop::Run::Run(std::shared_ptr<Generation> asked, Session owned, Sampl
 
 GenerationLoop::GenerationLoop(Engine& engine, const Tokenizer& tokenizer,
                                const LoopOptions& options)
-    : engine_(&engine), tokenizer_(&tokenizer), options_(options), pool_(engine) {}
+    : engine_(&engine), tokenizer_(&tokenizer), options_(options), pool_(engine), watch_(engine) {}
 
 GenerationLoop::~GenerationLoop() {
   stop();
@@ -108,6 +108,19 @@ std::shared_ptr<Generation> GenerationLoop::submit(GenerationRequest request) {
 }
 
 bool GenerationLoop::visit(std::function<void(SessionPool&)> look) {
+  return ask([this, look = std::move(look)] { look(pool_); });
+}
+
+std::optional<CacheView> GenerationLoop::cache_view() {
+  std::optional<CacheView> view;
+  ask([&] {
+    for (const auto& run : runs_) watch_.see(run->number, run->session);
+    view = watch_.look();
+  });
+  return view;
+}
+
+bool GenerationLoop::ask(std::function<void()> look) {
   std::future<bool> done;
   {
     const std::lock_guard lock(mutex_);
@@ -156,6 +169,7 @@ bool GenerationLoop::advance() {
   bool did = take_visit();
   did |= drop_cancelled();
   did |= admit();
+  watch_.attend();
   const int n_read = engine_->step();
   if (n_read > 0) {
     did = true;
@@ -178,7 +192,7 @@ bool GenerationLoop::take_visit() {
     visit = std::move(visits_.front());
     visits_.pop_front();
   }
-  visit->look(pool_);
+  visit->look();
   visit->done.set_value(true);
   return true;
 }
@@ -196,8 +210,7 @@ bool GenerationLoop::drop_cancelled() {
   size_t n = dropped.size();
   for (const auto& run : runs_) {
     if (!run->generation->is_cancelled()) continue;
-    pool_.release(std::move(run->session));
-    run->is_over = true;
+    leave(*run);
     ++n;
   }
   std::erase_if(runs_, [](const auto& run) { return run->is_over; });
@@ -226,8 +239,10 @@ Result<void> GenerationLoop::start(const std::shared_ptr<Generation>& generation
   const GenerationRequest& request = generation->request();
   VARVE_CHECKED(check(request));
   VARVE_TRY(Sampler sampler, Sampler::create(request.sampling, engine_->model().vocab_size()));
+  const uint64_t stored_before = engine_->reuse().stored_tokens;
   VARVE_TRY(Session session, pool_.acquire(request.prompt));
   const int n_cached = session.n_reused();
+  const uint64_t n_stored = engine_->reuse().stored_tokens - stored_before;
   auto run = std::make_unique<Run>(generation, std::move(session), std::move(sampler), *tokenizer_);
   const int room = engine_->options().ctx_tokens - static_cast<int>(request.prompt.size()) + 1;
   run->n_left = std::min(request.max_tokens.value_or(room), room);
@@ -238,6 +253,8 @@ Result<void> GenerationLoop::start(const std::shared_ptr<Generation>& generation
     stats.n_restored_tokens = engine_->reuse().stored_tokens;
     stats.wait_seconds.observe(waited);
   });
+  run->number = watch_.admit(run->session, static_cast<int>(request.prompt.size()),
+                             std::min(static_cast<int>(n_stored), n_cached));
   generation->push(Admitted{n_cached});
   runs_.push_back(std::move(run));
   return {};
@@ -299,8 +316,7 @@ void GenerationLoop::take_token(Run& run, int32_t id) {
   }
   // Within the context: n_left says so.
   if (const auto queued = run.session.enqueue({&id, 1}); !queued) {
-    pool_.release(std::move(run.session));
-    run.is_over = true;
+    leave(run);
     fail(*run.generation, queued.error());
   }
 }
@@ -330,8 +346,7 @@ void GenerationLoop::finish(Run& run, FinishReason reason) {
     hand_out(run, std::move(certain), run.result.text.size());
   }
   run.result.reason = reason;
-  run.is_over = true;
-  pool_.release(std::move(run.session));
+  leave(run);
   count([&](LoopStats& stats) {
     ++(reason == FinishReason::length ? stats.n_cut : stats.n_ended);
     stats.total_seconds.observe(seconds_between(run.generation->submitted_at, Clock::now()));
@@ -339,6 +354,14 @@ void GenerationLoop::finish(Run& run, FinishReason reason) {
   // Last: whoever hears of it may ask again at once, and finds what was read.
   count_sessions();
   run.generation->push(std::move(run.result));
+}
+
+// What was read by now is a place to go on from.
+void GenerationLoop::leave(Run& run) {
+  run.is_over = true;
+  if (run.session.n_tokens() > 0) run.session.save_resume_point();
+  watch_.see(run.number, run.session, true);
+  pool_.release(std::move(run.session));
 }
 
 void GenerationLoop::fail(Generation& generation, Error error) {
@@ -357,7 +380,7 @@ void GenerationLoop::fail_all() {
   for (Visit& visit : visits) visit.done.set_value(false);
   for (const auto& generation : waiting) fail(*generation, shutting_down());
   for (const auto& run : runs_) {
-    pool_.release(std::move(run->session));
+    leave(*run);
     fail(*run->generation, shutting_down());
   }
   runs_.clear();

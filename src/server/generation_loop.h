@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "server/cache_watch.h"
 #include "server/generation.h"
 #include "server/metrics.h"
 #include "server/session_pool.h"
@@ -45,6 +46,8 @@ class GenerationLoop {
   /// Runs `look` on the engine's thread, between two rounds, and waits for it. False: as null
   /// above.
   bool visit(std::function<void(SessionPool&)> look);
+  /// The cache as it is between two rounds. Nothing: as false above.
+  std::optional<CacheView> cache_view();
   LoopStats stats() const;
   /// Ends run(): what is under way fails. Nothing is taken from here on.
   void stop();
@@ -62,7 +65,7 @@ class GenerationLoop {
   using Clock = Generation::Clock;
 
   struct Visit {
-    std::function<void(SessionPool&)> look;
+    std::function<void()> look;
     std::promise<bool> done;
   };
 
@@ -79,6 +82,7 @@ class GenerationLoop {
 
     std::shared_ptr<Generation> generation;
     Session session;
+    uint64_t number = 0;  // as CacheWatch counts
     Sampler sampler;
     StreamDecoder decoder;
     StopStrings stops;
@@ -91,6 +95,7 @@ class GenerationLoop {
     Clock::time_point last_token_at = {};
   };
 
+  bool ask(std::function<void()> look);
   bool take_visit();
   bool drop_cancelled();
   bool admit();
@@ -101,6 +106,7 @@ class GenerationLoop {
   /// Pushes text, and the held tokens that end within the first n_certain_bytes of the answer.
   void hand_out(Run& run, std::string text, size_t n_certain_bytes);
   void finish(Run& run, FinishReason reason);
+  void leave(Run& run);
   void fail(Generation& generation, Error error);
   void fail_all();
   template <class Change>
@@ -121,6 +127,7 @@ class GenerationLoop {
   LoopStats stats_;
 
   SessionPool pool_;
+  CacheWatch watch_;
   std::vector<std::unique_ptr<Run>> runs_;
 };
 

@@ -20,10 +20,13 @@ constexpr size_t kConnectionBytes = size_t{128} << 10;
 // A body, the values that it parses to, the text that they render to.
 constexpr size_t kBytesPerBodyByte = 4;
 
+// Copies of the picks of one token and their JSON, for those who look at the cache.
+constexpr size_t kCacheViewBytes = size_t{4} << 20;
+
 }  // namespace
 
 size_t server_bytes(const ServerOptions& options, int n_sessions, int vocab_size) {
-  return options.http.max_connections * kConnectionBytes +
+  return kCacheViewBytes + options.http.max_connections * kConnectionBytes +
          options.http.max_bodies_bytes * kBytesPerBodyByte + TranscriptMemory::Limits{}.n_bytes +
          Api::kAnswers.n_bytes + SessionPool::kMaxKeptTokens * sizeof(int32_t) +
          static_cast<size_t>(n_sessions) * Sampler::table_bytes(vocab_size);

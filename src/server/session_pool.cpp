@@ -49,7 +49,6 @@ void SessionPool::make_room() {
 void SessionPool::release(Session session) {
   --n_running_;
   if (session.n_tokens() == 0) return;
-  session.save_resume_point();
   const auto now = session.ids();
   Kept kept{.id = 0, .ids = {now.begin(), now.end()}};
   const auto before = std::find_if(kept_.begin(), kept_.end(), [&](const Kept& one) {

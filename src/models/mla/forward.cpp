@@ -280,6 +280,11 @@ void ForwardPass::pick(const Batch& batch, int l) {
                    .topk = topk_},
                   segment, l, picks_ + at(segment.first, topk_), counts_ + segment.first);
   }
+  if (batch.probe) {
+    for (int t = 0; t < n; ++t) {
+      batch.probe->ints("picks", l, picks_ + at(t, topk_), 1, counts_[t]);
+    }
+  }
 }
 
 void ForwardPass::route(int n, int l) {
