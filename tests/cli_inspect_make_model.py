@@ -91,7 +91,7 @@ class MakeModelTest(VerbTest):
     def test_help_lists_the_presets(self):
         done = varve("make-model", "--help")
         self.assertEqual(done.returncode, 0)
-        for preset in ["micro", "mini", "flash-1l", "flash-6l", "pro-4l"]:
+        for preset in ["micro", "mini", "flash-cache", "flash-1l", "flash-6l", "pro-4l"]:
             self.assertIn(f"  {preset} ", done.stdout)
         self.assertLessEqual(max(map(len, done.stdout.splitlines())), 80)
 

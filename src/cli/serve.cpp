@@ -120,6 +120,31 @@ void write_cache_metrics(const Engine& engine, server::MetricsText& out) {
   out.gauge("varve_sessions", engine.options().n_sessions, "Sessions at most.");
 }
 
+void write_store_metrics(const Store& store, server::MetricsText& out) {
+  const StoreStats stats = store.stats();
+  const auto number = [](uint64_t n) { return static_cast<double>(n); };
+  out.begin("varve_store_values", "gauge", "Values that are queued or on disk.");
+  out.value(number(stats.blocks), "kind=\"block\"");
+  out.value(number(stats.points), "kind=\"point\"");
+  out.gauge("varve_store_bytes", number(stats.disk_bytes), "Bytes on disk.");
+  out.gauge("varve_store_budget_bytes", number(stats.budget_bytes), "Bytes on disk at most.");
+  out.gauge("varve_store_queued", number(stats.queued), "Values that wait to be written.");
+  out.counter("varve_store_written_bytes_total", stats.written_bytes, "Bytes of values written.");
+  out.begin("varve_store_puts_total", "counter", "Values, by what became of them.");
+  out.value(number(stats.acknowledged), "end=\"written\"");
+  out.value(number(stats.already_there), "end=\"already there\"");
+  out.value(number(stats.dropped), "end=\"dropped\"");
+  out.value(number(stats.orphans), "end=\"orphan\"");
+  out.value(number(stats.failed), "end=\"failed\"");
+  out.counter("varve_store_evicted_total", stats.evicted, "Values that made room for others.");
+  out.counter("varve_store_hits_total", stats.hits, "Values that were read back.");
+  out.begin("varve_store_misses_total", "counter", "Values that were not, by the reason.");
+  for (size_t i = 0; i < kStoreMisses; ++i) {
+    out.value(number(stats.misses[i]),
+              fmt::format("reason=\"{}\"", miss_name(static_cast<StoreMiss>(i))));
+  }
+}
+
 std::string url_of(const ServeFlags& flags, int port) {
   const bool is_v6 = flags.host.find(':') != std::string::npos;
   return fmt::format("http://{}:{}", is_v6 ? fmt::format("[{}]", flags.host) : flags.host, port);
@@ -167,7 +192,10 @@ Result<void> serve(ServeFlags& flags) {
   if (store) engine->set_store(*store);
   VARVE_TRY(const std::string placed,
             flags.engine.place_weights(*model, engine->memory().arena_bytes));
-  server.api.more_metrics = [&](server::MetricsText& out) { write_cache_metrics(*engine, out); };
+  server.api.more_metrics = [&](server::MetricsText& out) {
+    write_cache_metrics(*engine, out);
+    if (store) write_store_metrics(*store, out);
+  };
   server::ServedModel served = {.name = flags.name.empty() ? model_name(path) : flags.name,
                                 .tokenizer = &tokenizer,
                                 .format = format.get(),

@@ -103,6 +103,25 @@ Config flash(std::initializer_list<int> ratios, int n_hash_layers) {
   return c;
 }
 
+// What Flash keeps of each token, byte for byte; everything else is as narrow as it can be.
+Config flash_cache() {
+  Config c = common(
+      {0, 0,   4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128,
+       4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4, 128, 4},
+      3);
+  c.vocab_size = 1024;
+  c.hidden_size = 256;
+  c.n_heads = 2;
+  c.head_dim = 512;
+  c.q_lora_rank = 128;
+  c.o_groups = 2;
+  c.o_lora_rank = 128;
+  c.index_n_heads = 4;
+  c.index_topk = 512;
+  c.moe_dim = 128;
+  return c;
+}
+
 Config pro(std::initializer_list<int> ratios, int n_hash_layers) {
   Config c = common(ratios, n_hash_layers);
   c.vocab_size = 8192;
@@ -478,6 +497,7 @@ const std::vector<SyntheticPreset>& synthetic_presets() {
   static const std::vector<SyntheticPreset> kPresets = {
       {"micro", "a small Flash: hidden 256, 4 layers", micro()},
       {"mini", "a middling Flash: hidden 1024, 8 layers", mini()},
+      {"flash-cache", "Flash's cache: its 43 layers, the rest narrow", flash_cache()},
       {"flash-1l", "Flash's width, one CSA layer", flash({4}, 0)},
       {"flash-6l", "Flash's width, 6 layers of all kinds", flash({0, 0, 4, 128, 4, 128}, 1)},
       {"pro-4l", "Pro's width, 4 layers", pro({128, 128, 4, 128}, 1)},
