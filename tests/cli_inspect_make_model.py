@@ -98,7 +98,7 @@ class MakeModelTest(VerbTest):
     def test_usage_errors(self):
         out = self.dir / "m"
         done = varve("make-model", out, "--preset", "nano")
-        self.assert_refused(done, 2, "nano", "micro, mini, flash-1l, flash-6l, pro-4l")
+        self.assert_refused(done, 2, "nano", "micro, mini, flash-cache, flash-1l, flash-6l, pro-4l")
         self.assert_refused(varve("make-model", out), 2, "--preset")
         self.assert_refused(varve("make-model", "", "--preset", "micro"), 2, "OUT")
         self.assertEqual(varve("make-model").returncode, 2)

@@ -86,7 +86,7 @@ def run(arguments):
             rows.append({"turn": turn, "tokens": now, "new_tokens": now - tokens,
                          "value_bytes": values_now - values, "disk_bytes": disk_now - disk})
             tokens, values, disk = now, values_now, disk_now
-    return rows
+        return rows, int(server.metric("varve_store_value_bytes"))
 
 
 def bytes_a_token(rows, what="value_bytes"):
@@ -149,10 +149,10 @@ def main():
     arguments = parser.parse_args()
     if arguments.turns < 4:
         parser.error("--turns: expected at least 4")
-    rows = run(arguments)
+    rows, held = run(arguments)
     half = len(rows) // 2
     sums = {"schema": 1, "resume": arguments.resume, "turns": rows, "value_bytes_a_token": bytes_a_token(rows),
-            "first_half": bytes_a_token(rows[:half]), "second_half": bytes_a_token(rows[half:])}
+            "held_bytes": held, "first_half": bytes_a_token(rows[:half]), "second_half": bytes_a_token(rows[half:])}
     if arguments.plot:
         arguments.plot.write_text(plot(rows, Path(arguments.model or "varve-tiny").name))
     if arguments.json:
@@ -161,6 +161,7 @@ def main():
         table(rows)
         print(f"bytes of values a new token: {sums['value_bytes_a_token']:.1f}; first half of the turns "
               f"{sums['first_half']:.1f}, second half {sums['second_half']:.1f}")
+        print(f"the store holds {held} bytes of values: {held / rows[-1]['tokens']:.1f} a token")
     return 1 if sums["second_half"] > MOST_GROWTH * sums["first_half"] else 0
 
 

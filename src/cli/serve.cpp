@@ -126,7 +126,8 @@ void write_store_metrics(const Store& store, server::MetricsText& out) {
   out.begin("varve_store_values", "gauge", "Values that are queued or on disk.");
   out.value(number(stats.blocks), "kind=\"block\"");
   out.value(number(stats.points), "kind=\"point\"");
-  out.gauge("varve_store_bytes", number(stats.disk_bytes), "Bytes on disk.");
+  out.gauge("varve_store_value_bytes", number(stats.value_bytes), "Bytes of those.");
+  out.gauge("varve_store_bytes", number(stats.disk_bytes), "Bytes of files.");
   out.gauge("varve_store_budget_bytes", number(stats.budget_bytes), "Bytes on disk at most.");
   out.gauge("varve_store_queued", number(stats.queued), "Values that wait to be written.");
   out.counter("varve_store_written_bytes_total", stats.written_bytes, "Bytes of values written.");

@@ -497,7 +497,7 @@ const std::vector<SyntheticPreset>& synthetic_presets() {
   static const std::vector<SyntheticPreset> kPresets = {
       {"micro", "a small Flash: hidden 256, 4 layers", micro()},
       {"mini", "a middling Flash: hidden 1024, 8 layers", mini()},
-      {"flash-cache", "Flash's cache: its 43 layers, the rest narrow", flash_cache()},
+      {"flash-cache", "Flash's cache (43 layers), else narrow", flash_cache()},
       {"flash-1l", "Flash's width, one CSA layer", flash({4}, 0)},
       {"flash-6l", "Flash's width, 6 layers of all kinds", flash({0, 0, 4, 128, 4, 128}, 1)},
       {"pro-4l", "Pro's width, 4 layers", pro({128, 128, 4, 128}, 1)},
