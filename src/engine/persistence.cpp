@@ -26,12 +26,14 @@ void Persistence::put_point(const Sequence& sequence) {
   if (sequence.is_private() || n == 0 || n < sequence.restored_tokens()) return;
   const auto tail = sequence.ids().subspan(static_cast<size_t>(b) * kBlockTokens);
   const BlockKey& parent = sequence.parent_key(n);
+  const std::vector<ByteRange> ranges = cache_.layout().detail_ranges(n);
   store_.put(StoredPoint{
       .key = child_key(hash_, parent, tail),
       .parent = parent,
       .tail_ids = tail,
       .detail = sequence.detail_rows(),
-      .open_block = tail.empty() ? std::span<const std::byte>() : sequence.block_rows(b)});
+      .open_block = tail.empty() ? std::span<const std::byte>() : sequence.block_rows(b),
+      .ranges = ranges});
 }
 
 int Persistence::restore(std::span<const int32_t> ids) {
@@ -69,10 +71,12 @@ void Persistence::restore_point(std::span<const int32_t> ids, std::span<const Bl
     });
     if (best < 0) continue;
     const auto tail = behind.first(static_cast<size_t>(best));
-    cache_.restore_point(chain[b], tail,
-                         [&](std::span<std::byte> detail, std::span<std::byte> open_block) {
-                           return store_.get_point(best_key, chain[b], tail, detail, open_block);
-                         });
+    const std::vector<ByteRange> ranges =
+        cache_.layout().detail_ranges(static_cast<int>(b) * kBlockTokens + best);
+    cache_.restore_point(
+        chain[b], tail, [&](std::span<std::byte> detail, std::span<std::byte> open_block) {
+          return store_.get_point(best_key, chain[b], tail, detail, open_block, ranges);
+        });
     return;
   }
 }

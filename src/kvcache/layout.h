@@ -16,6 +16,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/byte_range.h"
 #include "kvcache/pools.h"
 #include "kvcache/shape.h"
 
@@ -71,6 +72,9 @@ struct CacheLayout {
   double bytes_per_token() const { return static_cast<double>(block_pools.sum()) / kBlockTokens; }
   /// Whether reading on needs more of the past than blocks hold. The hidden state is none of that.
   bool keeps_detail() const { return detail_pools.sum() + state_detail_bytes > 0; }
+  /// Of a detail slot, in order, what a sequence of n tokens goes on from: all but the compressor
+  /// inputs of entries that are closed.
+  std::vector<ByteRange> detail_ranges(int n_tokens) const;
   /// Tokens that are to be read again at the end of what blocks hold, so that all of the detail
   /// slot is right: every layer's window, one below the other. Nothing where rows of the first
   /// tokens are kept beside quantised ones: those are in no block.

@@ -103,5 +103,44 @@ TEST(CacheLayout, RowsDoNotOverlap) {
   EXPECT_GE(layout.detail_bytes, layout.layers[1].state_at + 32 * 2 * 7 * 4);
 }
 
+size_t sum(const std::vector<ByteRange>& ranges) {
+  size_t n = 0;
+  for (const ByteRange& range : ranges) n += range.n_bytes;
+  return n;
+}
+
+TEST(CacheLayout, APointNeedsNoInputsOfClosedEntries) {
+  const CacheLayout flash(published(43, LayerKind::swa), PoolFormats::all(RowFormat::native));
+  const size_t csa_row = 2 * (2 * 512 + 2 * 128) * sizeof(float);
+  const size_t hca_row = 2 * 512 * sizeof(float);
+  const size_t rest = flash.detail_bytes - flash.state_detail_bytes;
+  EXPECT_EQ(sum(flash.detail_ranges(128 * 7)), rest + 21 * 4 * csa_row);
+  EXPECT_EQ(sum(flash.detail_ranges(128 * 7 + 127)), rest + 21 * 7 * csa_row + 20 * 127 * hca_row);
+  EXPECT_EQ(sum(flash.detail_ranges(1)), rest + 21 * csa_row + 20 * hca_row);
+}
+
+TEST(CacheLayout, WhatAPointNeedsStandsWhereItsTokensAre) {
+  CacheShape shape{.layers = {}, .window = 3};
+  shape.layers.push_back(
+      {.kind = LayerKind::csa, .ratio = 4, .head_dim = 5, .rope_dim = 2, .index_dim = 3});
+  const CacheLayout layout(shape, {});
+  const LayerLayout& at = layout.layers[0];
+  constexpr size_t kRow = 2 * 10 * 4, kIndexRow = 2 * 6 * 4;
+  // Of a ring of 8 rows, those of tokens 4 to 8: 4 5 6 7 and 0.
+  std::vector<bool> kept(layout.detail_bytes);
+  for (const ByteRange& range : layout.detail_ranges(9)) {
+    for (size_t i = 0; i < range.n_bytes; ++i) {
+      EXPECT_FALSE(kept[range.at + i]);
+      kept[range.at + i] = true;
+    }
+  }
+  for (size_t row = 0; row < 8; ++row) {
+    EXPECT_EQ(kept[at.state_at + row * kRow], row == 0 || row >= 4) << row;
+    EXPECT_EQ(kept[at.index_state_at + row * kIndexRow + kIndexRow - 1], row == 0 || row >= 4);
+  }
+  EXPECT_TRUE(kept[at.window_at]);
+  EXPECT_TRUE(kept.back());
+}
+
 }  // namespace
 }  // namespace varve

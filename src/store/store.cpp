@@ -175,7 +175,8 @@ bool Store::put(const StoredPoint& point) {
                     .parent = point.parent,
                     .ids = point.tail_ids,
                     .rows = point.detail,
-                    .open = point.open_block},
+                    .open = point.open_block,
+                    .ranges = point.ranges},
                    point.saved_tokens);
 }
 
@@ -215,7 +216,8 @@ void Store::used(StoreIndex::Entry& entry) {
 
 bool Store::enqueue(const ValueParts& parts, uint32_t n_tokens) {
   const EntryKey key{parts.kind, parts.key};
-  const size_t bytes = value_bytes(parts.ids.size(), parts.rows.size() + parts.open.size());
+  const size_t bytes =
+      value_bytes(parts.ids.size(), bytes_in(parts.ranges, parts.rows.size()) + parts.open.size());
   const bool is_over =
       files_.index.totals().bytes + bytes > value_bytes_wall(options_.budget_bytes);
   const auto room = is_over ? std::nullopt : queue_.push(key, bytes);
@@ -272,8 +274,9 @@ bool Store::get_block(const Digest& key, const Digest& parent, std::span<const i
 }
 
 bool Store::get_point(const Digest& key, const Digest& parent, std::span<const int32_t> tail_ids,
-                      std::span<std::byte> detail, std::span<std::byte> open_block) {
-  return get_value({StoredKind::point, options_.fingerprint, key, parent, tail_ids}, detail,
+                      std::span<std::byte> detail, std::span<std::byte> open_block,
+                      std::span<const ByteRange> ranges) {
+  return get_value({StoredKind::point, options_.fingerprint, key, parent, tail_ids, ranges}, detail,
                    open_block);
 }
 
@@ -317,7 +320,7 @@ bool Store::get_value(const ExpectedValue& expected, std::span<std::byte> rows,
     return false;
   }
   ++stats_.hits;
-  stats_.hit_bytes += rows.size() + open.size();
+  stats_.hit_bytes += bytes_in(expected.ranges, rows.size()) + open.size();
   if (StoreIndex::Entry* const entry = files_.index.find(key)) used(*entry);
   return true;
 }

@@ -56,7 +56,8 @@ struct StoredPoint {
   std::span<const int32_t> tail_ids;
   std::span<const std::byte> detail;
   std::span<const std::byte> open_block;
-  uint32_t saved_tokens = 128;  // that need not be computed again where it is there
+  uint32_t saved_tokens = 128;             // that need not be computed again where it is there
+  std::span<const ByteRange> ranges = {};  // of detail, what is kept; none: all
 };
 
 struct StoreStats {
@@ -113,8 +114,10 @@ class Store {
   /// Fills `rows` where the block is there, and exactly what is expected.
   bool get_block(const Digest& key, const Digest& parent, std::span<const int32_t> ids,
                  std::span<std::byte> rows);
+  /// `ranges`: as they were put; what lies between them stays as it is.
   bool get_point(const Digest& key, const Digest& parent, std::span<const int32_t> tail_ids,
-                 std::span<std::byte> detail, std::span<std::byte> open_block);
+                 std::span<std::byte> detail, std::span<std::byte> open_block,
+                 std::span<const ByteRange> ranges = {});
 
   /// The resume points of this model that follow a block, by key and number of tail tokens.
   void for_each_point(const Digest& parent,

@@ -97,16 +97,20 @@ void write_value(const ValueParts& parts, std::span<std::byte> out) {
   put(out, kVersionAt, kStoreVersion);
   put(out, kKindAt, static_cast<uint16_t>(parts.kind));
   put(out, kIdsCountAt, static_cast<uint32_t>(parts.ids.size()));
-  put(out, kRowsBytesAt, uint64_t{parts.rows.size()});
+  put(out, kRowsBytesAt, uint64_t{bytes_in(parts.ranges, parts.rows.size())});
   put(out, kOpenBytesAt, uint64_t{parts.open.size()});
   put(out, kFingerprintAt, parts.fingerprint);
   put(out, kKeyAt, parts.key);
   put(out, kParentAt, parts.parent);
   std::byte* at = out.data() + kHeaderBytes;
-  for (const auto part : {std::as_bytes(parts.ids), parts.rows, parts.open}) {
+  const auto append = [&](std::span<const std::byte> part) {
     copy(part, at);
     at += part.size();
-  }
+  };
+  append(std::as_bytes(parts.ids));
+  if (parts.ranges.empty()) append(parts.rows);
+  for (const ByteRange& range : parts.ranges) append(parts.rows.subspan(range.at, range.n_bytes));
+  append(parts.open);
 }
 
 void seal_value(std::span<std::byte> value) {
@@ -175,10 +179,16 @@ tl::expected<void, StoreMiss> copy_value(const StoredValue& value, const Expecte
       (!ids.empty() && std::memcmp(value.ids.data(), ids.data(), ids.size()) != 0)) {
     return tl::unexpected(StoreMiss::other_ids);
   }
-  if (value.rows.size() != rows.size() || value.open.size() != open.size()) {
+  if (value.rows.size() != bytes_in(expected.ranges, rows.size()) ||
+      value.open.size() != open.size()) {
     return tl::unexpected(StoreMiss::other_size);
   }
-  copy(value.rows, rows.data());
+  if (expected.ranges.empty()) copy(value.rows, rows.data());
+  auto left = value.rows;
+  for (const ByteRange& range : expected.ranges) {
+    copy(left.first(range.n_bytes), rows.data() + range.at);
+    left = left.subspan(range.n_bytes);
+  }
   copy(value.open, open.data());
   return {};
 }

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <tl/expected.hpp>
 
+#include "base/byte_range.h"
 #include "base/sha256.h"
 
 namespace varve {
@@ -53,6 +54,7 @@ struct ValueParts {
   std::span<const int32_t> ids;
   std::span<const std::byte> rows;
   std::span<const std::byte> open;
+  std::span<const ByteRange> ranges = {};  // of rows, what is kept; none: all
 };
 
 /// Bytes that a value takes beside its ids, rows and open block.
@@ -93,6 +95,7 @@ struct ExpectedValue {
   const Digest& key;
   const Digest& parent;
   std::span<const int32_t> ids;
+  std::span<const ByteRange> ranges = {};  // where the rows belong; none: one behind the other
 };
 
 /// Copies rows and open block where all is as expected; else says what is not.

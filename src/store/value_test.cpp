@@ -36,6 +36,30 @@ TEST(Value, ComesBackAsItWas) {
   }
 }
 
+TEST(Value, SomeOfItsRowsComeBackToTheirPlaces) {
+  const TestValue value = test_value(6, 100);
+  const std::vector<ByteRange> ranges = {{3, 10}, {20, 1}, {90, 10}};
+  std::vector<std::byte> bytes(value_bytes(value.ids.size(), 21 + value.open.size()));
+  write_value(
+      {value.kind, kModel, value.key, value.parent, value.ids, value.rows, value.open, ranges},
+      bytes);
+  seal_value(bytes);
+  const auto parsed = parse_value(bytes);
+  ASSERT_TRUE(parsed);
+  std::vector<std::byte> rows(100, std::byte{0x5a});
+  std::vector<std::byte> open(value.open.size());
+  ExpectedValue expected{value.kind, kModel, value.key, value.parent, value.ids, ranges};
+  ASSERT_TRUE(copy_value(*parsed, expected, rows, open));
+  EXPECT_EQ(open, value.open);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const bool is_kept = (i >= 3 && i < 13) || i == 20 || i >= 90;
+    EXPECT_EQ(rows[i], is_kept ? value.rows[i] : std::byte{0x5a}) << i;
+  }
+  const std::vector<ByteRange> others = {{3, 10}, {20, 2}, {90, 10}};
+  expected.ranges = others;
+  EXPECT_EQ(copy_value(*parsed, expected, rows, open).error(), StoreMiss::other_size);
+}
+
 TEST(Value, TakesWhatItSays) {
   const TestValue block = test_value(0, 1000);
   EXPECT_EQ(encoded(block).size(), 1000 + 128 * 4 + kValueOverheadBytes);
