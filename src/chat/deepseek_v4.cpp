@@ -36,6 +36,22 @@ bool is_question(std::string_view role) {
   return role == "user" || role == "developer";
 }
 
+// 0 where there is none.
+size_t last_question(const std::vector<DeepseekV4Turn>& turns) {
+  for (size_t i = turns.size(); i-- > 0;) {
+    if (is_question(turns[i].role)) return i;
+  }
+  return 0;
+}
+
+// With what was thought before the last question goes what developers said there.
+void drop_developers(std::vector<DeepseekV4Turn>& turns) {
+  const auto end = turns.begin() + static_cast<std::ptrdiff_t>(last_question(turns));
+  turns.erase(std::remove_if(turns.begin(), end,
+                             [](const DeepseekV4Turn& turn) { return turn.role == "developer"; }),
+              end);
+}
+
 Options read_options(const ChatRequest& request) {
   Options options;
   for (const auto& [name, value] : request.variables) {
@@ -88,7 +104,7 @@ class Encoder {
   Encoder(const DeepseekV4Texts& texts, const Options& options, bool drops)
       : texts_(texts), options_(options), drops_(drops) {}
 
-  Result<std::string> encode(const std::vector<DeepseekV4Turn>& turns, bool add_generation_prompt);
+  Result<std::string> encode(std::vector<DeepseekV4Turn> turns, bool add_generation_prompt);
 
  private:
   Result<void> add(const DeepseekV4Turn& turn, bool is_past);
@@ -153,13 +169,11 @@ Result<void> Encoder::add(const DeepseekV4Turn& turn, bool is_past) {
   return add_instructions(turn);
 }
 
-Result<std::string> Encoder::encode(const std::vector<DeepseekV4Turn>& turns,
-                                    bool add_generation_prompt) {
+Result<std::string> Encoder::encode(std::vector<DeepseekV4Turn> turns, bool add_generation_prompt) {
+  // First of all: what stands behind a turn depends on the one that follows it then.
+  if (options_.thinks && drops_) drop_developers(turns);
   const size_t n = turns.size();
-  size_t last_question = 0;
-  for (size_t i = 0; i < n; ++i) {
-    if (is_question(turns[i].role)) last_question = i;
-  }
+  const size_t last = last_question(turns);
   out_ = kBos;
   if (options_.thinks && options_.has_max_effort && n > 0) {
     VARVE_TRY(const std::string_view text,
@@ -167,8 +181,7 @@ Result<std::string> Encoder::encode(const std::vector<DeepseekV4Turn>& turns,
     out_ += text;
   }
   for (size_t i = 0; i < n; ++i) {
-    const bool is_past = i < last_question;
-    if (turns[i].role == "developer" && options_.thinks && drops_ && is_past) continue;
+    const bool is_past = i < last;
     VARVE_CHECKED(add(turns[i], is_past));
     if (!is_question(turns[i].role)) continue;
     const bool is_last = i + 1 == n;
@@ -186,10 +199,10 @@ class DeepseekV4Format : public ChatFormat {
   explicit DeepseekV4Format(DeepseekV4Texts texts) : texts_(std::move(texts)) {}
 
   Result<std::string> render(const ChatRequest& request) const override {
-    VARVE_TRY(const std::vector<DeepseekV4Turn> turns, deepseek_v4_turns(request));
+    VARVE_TRY(std::vector<DeepseekV4Turn> turns, deepseek_v4_turns(request));
     const Options options = read_options(request);
     const bool drops = options.drops_thinking && !has_tools(request);
-    return Encoder(texts_, options, drops).encode(turns, request.add_generation_prompt);
+    return Encoder(texts_, options, drops).encode(std::move(turns), request.add_generation_prompt);
   }
   std::unique_ptr<AnswerParser> answer_parser(const ChatRequest& request) const override {
     AnswerSyntax syntax;

@@ -83,6 +83,25 @@ TEST(DeepseekV4Format, RolesBesidesUsers) {
             "message role `wizard` is not known in DeepSeek-V4's encoding here");
 }
 
+// A turn is followed by what is left: what stands behind it does not depend on what was dropped.
+TEST(DeepseekV4Format, ADeveloperThatIsDroppedWasNeverThere) {
+  ChatRequest request;
+  request.messages = {chat_message("user", "U1"), chat_message("developer", "D1"),
+                      thought("R1", "A1"), chat_message("developer", "D2")};
+  const auto format = make_deepseek_v4_format();
+  const std::string kept = joined({kUser, "D2", kAssistant});
+  request.variables = {{"thinking", Value(true)}};
+  EXPECT_EQ(format->render(request).value(),
+            joined({kBos, kUser, "U1", kAssistant, "</think>A1", kEos, kept, "<think>"}));
+  request.variables.emplace_back("drop_thinking", Value(false));
+  EXPECT_EQ(format->render(request).value(),
+            joined({kBos, kUser, "U1", kUser, "D1", kAssistant, "<think>R1</think>A1", kEos, kept,
+                    "<think>"}));
+  request.variables = {};
+  EXPECT_EQ(format->render(request).value(), joined({kBos, kUser, "U1", kUser, "D1", kAssistant,
+                                                     "</think>A1", kEos, kept, "</think>"}));
+}
+
 TEST(DeepseekV4Format, AnAnswerIsSplitWhereItsReasoningEnds) {
   const auto format = make_deepseek_v4_format();
   ChatRequest request;
