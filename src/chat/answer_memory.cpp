@@ -84,7 +84,7 @@ size_t AnswerMemory::Turn::n_bytes() const {
 }
 
 size_t AnswerMemory::bytes_of(const Answer& answer) {
-  return answer.turn.n_bytes() + answer.text.size() + sizeof answer;
+  return answer.turn.n_bytes() + answer.raw.text.size() + sizeof answer;
 }
 
 AnswerMemory::Turn AnswerMemory::turn_of(const Value& message) {
@@ -117,8 +117,8 @@ void AnswerMemory::forget(Answers::iterator answer) {
   answers_.erase(answer);
 }
 
-void AnswerMemory::remember(const std::vector<AnswerEvent>& events, std::string text) {
-  Answer answer = {turn_of(answer_message(events)), std::move(text)};
+void AnswerMemory::remember(const std::vector<AnswerEvent>& events, RawAnswer raw) {
+  Answer answer = {turn_of(answer_message(events)), std::move(raw)};
   if (answer.turn.ids.empty() || bytes_of(answer) > limits_.n_bytes || limits_.n_answers == 0) {
     return;
   }
@@ -145,7 +145,7 @@ void AnswerMemory::recall(ChatRequest& request) {
                          answer.turn.content == turn.content &&
                          (turn.reasoning.empty() || answer.turn.reasoning == turn.reasoning);
     if (!is_same) continue;
-    request.raw_answers[i] = answer.text;
+    request.raw_answers[i] = answer.raw;
     answers_.splice(answers_.begin(), answers_, found->second);
   }
 }

@@ -25,9 +25,9 @@ class AnswerMemory {
   };
   explicit AnswerMemory(Limits limits) : limits_(limits) {}
 
-  /// Keeps `text`, all that a parser was given, which made `events`. Without calls of tools there
-  /// is nothing to know it by. Those that were used least recently make room.
-  void remember(const std::vector<AnswerEvent>& events, std::string text);
+  /// Keeps what a parser was given and made `events` of. Without calls of tools there is nothing to
+  /// know it by. Those that were used least recently make room.
+  void remember(const std::vector<AnswerEvent>& events, RawAnswer raw);
 
   /// Puts into raw_answers what is remembered of the request's messages, where they still say the
   /// same: the calls and the content, and the reasoning if there is one. White space around texts
@@ -47,7 +47,7 @@ class AnswerMemory {
   };
   struct Answer {
     Turn turn;
-    std::string text;
+    RawAnswer raw;
   };
   using Answers = std::list<Answer>;
 

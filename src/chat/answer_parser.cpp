@@ -53,6 +53,9 @@ class StreamParser : public AnswerParser {
     is_over_ = true;
     return push({});
   }
+  bool begins_in_reasoning() const override {
+    return syntax_.reasoning == AnswerSyntax::Reasoning::open;
+  }
 
  private:
   enum class State { start, reasoning, first_content, content, calls };

@@ -34,6 +34,9 @@ class AnswerParser {
   virtual std::vector<AnswerEvent> push(std::string_view text) = 0;
   /// No more text comes: the rest. To be called once, last.
   virtual std::vector<AnswerEvent> finish() = 0;
+
+  /// Whether the text goes on in a reasoning that the request opened.
+  virtual bool begins_in_reasoning() const = 0;
 };
 
 /// How a model writes its answers.

@@ -143,10 +143,8 @@ Result<void> Encoder::add_instructions(const DeepseekV4Turn& turn) {
 void Encoder::add_answer(const DeepseekV4Turn& turn, bool is_past) {
   const bool is_thought = shows_thinking(is_past);
   // What was written in the other mode is not what this one would have read.
-  const bool is_raw =
-      !turn.raw.empty() && (turn.raw.find(kEndThink) != turn.raw.npos) == is_thought;
-  if (is_raw) {
-    out_ += turn.raw;
+  if (turn.raw && turn.raw->is_thought == is_thought) {
+    out_ += turn.raw->text;
   } else {
     if (is_thought) {
       out_ += turn.reasoning;

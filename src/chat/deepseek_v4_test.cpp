@@ -241,10 +241,18 @@ TEST_F(DeepseekV4Tools, CallsComeBackFromTheAnswer) {
   asked.messages.push_back(message);
   EXPECT_EQ(format()->render(asked).value(), joined({prompt, answer, kEos}));
   // What was written stands for what the message says, in the mode that it was written in.
-  asked.raw_answers = {{1, "raw</think>text"}};
+  asked.raw_answers = {{1, {"raw</think>text", true}}};
   EXPECT_EQ(format()->render(asked).value(), joined({prompt, "raw</think>text", kEos}));
-  asked.raw_answers = {{1, "raw text"}};
+  asked.raw_answers = {{1, {"text that names </think>", false}}};
   EXPECT_EQ(format()->render(asked).value(), joined({prompt, answer, kEos}));
+  asked.variables = {{"thinking", Value(false)}};
+  const std::string chat = joined({prompt.substr(0, prompt.rfind("<think>")), "</think>"});
+  EXPECT_EQ(format()->render(asked).value(), joined({chat, "text that names </think>", kEos}));
+  // Reasoning that was cut short never ended.
+  asked.raw_answers = {{1, {"raw text", true}}};
+  EXPECT_EQ(format()->render(asked).value(), joined({chat, "C", kCallsText, kEos}));
+  asked.variables = {{"thinking", Value(true)}};
+  EXPECT_EQ(format()->render(asked).value(), joined({prompt, "raw text", kEos}));
 }
 
 TEST_F(DeepseekV4Tools, TheLargestEffortStandsAtTheBeginning) {

@@ -94,7 +94,7 @@ class TurnReader {
   std::vector<DeepseekV4Turn> turns() && { return std::move(turns_); }
 
  private:
-  Result<void> add(const jinja::Dict& message, std::string_view role, const std::string* raw);
+  Result<void> add(const jinja::Dict& message, std::string_view role, const RawAnswer* raw);
   Result<void> read_calls(const jinja::Dict& message, DeepseekV4Turn& turn);
   Result<void> add_request_tools(const Value& tools);
   void end_user_turn();
@@ -146,7 +146,7 @@ void TurnReader::end_user_turn() {
 }
 
 Result<void> TurnReader::add(const jinja::Dict& message, std::string_view role,
-                             const std::string* raw) {
+                             const RawAnswer* raw) {
   if (const Value* const task = field(message, "task"); task != nullptr && task->truth()) {
     return bad_input("tasks of DeepSeek-V4's encoding are not known here");
   }

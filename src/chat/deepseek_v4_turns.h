@@ -2,6 +2,7 @@
 // turns, calls of tools are text.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,7 +19,7 @@ struct DeepseekV4Turn {
   std::string content = {};    // of a user: texts and results of tools, an empty line between them
   std::string reasoning = {};  // of an assistant
   std::string calls = {};      // of an assistant: the block, with the empty line before it
-  std::string raw = {};        // of an assistant: what it wrote, where that is known (ChatRequest)
+  std::optional<RawAnswer> raw = {};  // of an assistant: what it wrote, where that is known
   jinja::Value tools = jinja::Value::none();
   jinja::Value response_format = jinja::Value::none();
 };

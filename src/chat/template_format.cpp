@@ -70,8 +70,8 @@ Result<std::string> TemplateFormat::render(const ChatRequest& request) const {
     // Calls in content are what the template would have written around them. One that insists on
     // seeing the calls gets them.
     std::vector<Value> messages = request.messages;
-    for (const auto& [i, text] : request.raw_answers) {
-      if (i < messages.size()) messages[i] = chat_message("assistant", text);
+    for (const auto& [i, raw] : request.raw_answers) {
+      if (i < messages.size()) messages[i] = chat_message("assistant", raw.text);
     }
     Result<std::string> text = render_messages(request, std::move(messages));
     if (text) return text;

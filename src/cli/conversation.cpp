@@ -110,7 +110,8 @@ Result<TurnReport> Conversation::turn(const std::string& text, Sampler& sampler,
   std::string answer_text;
   VARVE_TRY(std::vector<int32_t> ids, answer(sampler, hooks, report, answer_text));
   branch().messages.push_back(asked.messages.back());
-  branch().messages.push_back(setup_.format->answer(asked, answer_text));
+  // With marks: where its ids are forgotten it is read anew, and has no special token more.
+  branch().messages.push_back(setup_.format->answer(asked, setup_.tokenizer->decode_marked(ids)));
   transcript.add_answer(std::move(ids), std::move(answer_text));
   branch().transcript = std::move(transcript);
   branch().last = report;
