@@ -13,6 +13,7 @@
 
 #include "chat/answer_parser.h"
 #include "chat/chat_format.h"
+#include "chat/said_turn.h"
 
 namespace varve {
 
@@ -37,22 +38,12 @@ class AnswerMemory {
   size_t n_answers() const;
 
  private:
-  /// What a turn says, in one spelling.
-  struct Turn {
-    std::vector<std::string> ids;
-    std::string calls;  // names and arguments
-    std::string content;
-    std::string reasoning;
-    size_t n_bytes() const;
-  };
   struct Answer {
-    Turn turn;
+    SaidTurn turn;
     RawAnswer raw;
   };
   using Answers = std::list<Answer>;
 
-  /// Of a message; without ids where it is none that could be remembered.
-  static Turn turn_of(const jinja::Value& message);
   void forget(Answers::iterator answer);
   static size_t bytes_of(const Answer& answer);
 

@@ -34,7 +34,7 @@ struct ChatRequest {
   bool add_generation_prompt = true;  // ends where the assistant is to begin
   std::vector<std::pair<std::string, jinja::Value>> variables = {};  // further ones, by name
   /// What the model wrote where it is known (AnswerMemory), by index in `messages`: it stands for
-  /// what a message says.
+  /// what a message says, where all around it stays as it is.
   std::map<size_t, RawAnswer> raw_answers = {};
 };
 
