@@ -210,6 +210,29 @@ class Openai(WithServer):
         text = "".join(c["choices"][0]["delta"].get("reasoning_content", "") for c in chunks)
         self.assertEqual(text, answer["reasoning_content"])
 
+    def test_an_open_turn_goes_on(self):
+        begun = {"role": "assistant", "content": "And the", "wo_eos": True}
+        for more in ({}, {"reasoning_effort": "high"}):
+            message = self.chat(n=10, messages=[QUESTION, begun], **more)["choices"][0]["message"]
+            think = "<think></think>" if more else "</think>"
+            self.assertEqual(message["content"], run(
+                BOS + USER + "In the beginning<｜Assistant｜>" + think + "And the", 10))
+            self.assertNotIn("reasoning_content", message)
+
+    def test_fields_of_the_models_own_are_held_against_what_it_knows(self):
+        for more, sentence in (
+                ({"messages": [{**QUESTION, "task": "juggle"}]},
+                 "message field `task`: expected one of action, query, authority, domain, title, "
+                 "read_url, found `juggle`"),
+                ({"reasoning_effort": "hgih"},
+                 "reasoning_effort: expected one of none, minimal, low, medium, high, xhigh, max, "
+                 "found hgih")):
+            reply = self.server.post("/v1/chat/completions", {**greedy(1), **more})
+            self.assertEqual((reply.status, reply.json["error"]["message"]), (400, sentence))
+        reply = self.server.post("/tokenize", {"messages": [{**QUESTION, "task": "title"}]})
+        back = self.server.post("/detokenize", {"tokens": reply.json["tokens"]})
+        self.assertEqual(back.json["content"], BOS + USER + "In the beginning<｜title｜>")
+
     def test_no_tokens_only_read(self):
         body = {"prompt": "Let there be light: " * 3, "max_tokens": 0}
         answer = self.server.post("/v1/completions", body).json
