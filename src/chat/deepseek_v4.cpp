@@ -29,6 +29,8 @@ constexpr std::string_view kLatestReminder = "<｜latest_reminder｜>";
 constexpr std::string_view kAction = "<｜action｜>";
 constexpr std::string_view kThink = "<think>";
 constexpr std::string_view kEndThink = "</think>";
+constexpr std::array<std::string_view, 7> kSpecialTokens = {kBos,   kEos,      kUser, kAssistant,
+                                                            kThink, kEndThink, kDsml};
 
 struct Options {
   bool thinks = false;
@@ -250,7 +252,7 @@ class DeepseekV4Format : public ChatFormat {
     return Encoder(texts_, options, drops).encode(std::move(turns), request.add_generation_prompt);
   }
   std::unique_ptr<AnswerParser> answer_parser(const ChatRequest& request) const override {
-    AnswerSyntax syntax;
+    AnswerSyntax syntax = {.special_tokens = kSpecialTokens};
     if (opens_thinking(request)) syntax.reasoning = AnswerSyntax::Reasoning::open;
     if (has_tools(request)) syntax.calls = AnswerSyntax::Calls::dsml;
     return make_answer_parser(syntax);

@@ -35,6 +35,19 @@ AnswerSyntax syntax_of(std::string_view source) {
   return syntax;
 }
 
+// Of {"type": "function", "function": {"name": ..}}s.
+std::vector<std::string> tool_names(const Value& tools) {
+  std::vector<std::string> names;
+  if (tools.list() == nullptr) return names;
+  for (const Value& tool : tools.list()->items) {
+    const Value* const function = tool.dict() == nullptr ? nullptr : tool.dict()->find("function");
+    const jinja::Dict* const fields = function == nullptr ? tool.dict() : function->dict();
+    const Value* const name = fields == nullptr ? nullptr : fields->find("name");
+    if (name != nullptr && name->text() != nullptr) names.push_back(*name->text());
+  }
+  return names;
+}
+
 struct ParsedTemplate {
   static Result<ParsedTemplate> parse(std::string_view source, const std::string& name) {
     VARVE_TRY(Template parsed, Template::parse(source, name));
@@ -104,7 +117,7 @@ std::unique_ptr<AnswerParser> TemplateFormat::answer_parser(const ChatRequest& r
         text && jinja::strip(*text, std::nullopt, jinja::Side::right).ends_with("<think>");
     if (is_open) syntax.reasoning = AnswerSyntax::Reasoning::open;
   }
-  return make_answer_parser(syntax);
+  return make_answer_parser(syntax, tool_names(request.tools));
 }
 
 // Fields of tokenizer_config.json; a token is a string, or an object with its `content`.

@@ -151,7 +151,9 @@ bool AnswerRun::take_end(Finished finished) {
   answer_.usage.n_sampled = finished.n_sampled;
   if (!hand_on(std::move(rest), true)) return false;
   if (!say([&] { return job_.writer->end(answer_); })) return false;
-  log(answer_.reason == FinishReason::length ? "length" : "stop");
+  std::string what = answer_.reason == FinishReason::length ? "length" : "stop";
+  if (const auto& complaint = job_.parser->complaint()) what += "; " + *complaint;
+  log(what);
   return true;
 }
 

@@ -226,6 +226,17 @@ TEST_F(AnsweringTest, TurnsThatCallAreKeptWithMarks) {
   EXPECT_NE(raw.find(tokenizer.as_plain_text("<u>")), raw.npos);
 }
 
+TEST_F(AnsweringTest, WhatIsMalformedIsContentAndLogged) {
+  const std::string text = "why</think><tool_call>{</tool_call>";
+  std::string logged;
+  AnswerJob asked = job(said(text, 4, FinishReason::end_token), chat());
+  asked.log = [&](const Usage&, std::string_view what) { logged = what; };
+  const auto whole = whole_answer(std::move(asked), [] { return true; });
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(Json::parse(*whole)["choices"][0]["message"]["content"], "<tool_call>{</tool_call>");
+  EXPECT_EQ(logged, "stop; a block of tool calls is malformed");
+}
+
 TEST_F(AnsweringTest, WhatFailsIsSaidInTheStream) {
   for (const bool has_begun : {false, true}) {
     auto generation = std::make_shared<Generation>(GenerationRequest{.prompt = {1}}, 10,
