@@ -18,4 +18,7 @@ namespace varve {
 Result<std::optional<std::string>> python_string(std::string_view source, std::string_view name,
                                                  const std::string& file);
 
+/// A literal whose value is `text`, on one line. `text` is UTF-8.
+std::string python_literal(std::string_view text);
+
 }  // namespace varve

@@ -48,6 +48,15 @@ TEST(PythonStrings, Escapes) {
   EXPECT_EQ(value(R"(A = r'\n\'' u"é")"), "\\n\\'é");
 }
 
+TEST(PythonStrings, LiteralsComeBack) {
+  for (const std::string_view text :
+       {"", "x", "a\n\"b\" \\n 'c'\r\t\x01\x7F", "\u00E9\u2028\U0001F600", "{x} {{y}}"}) {
+    const std::string literal = python_literal(text);
+    EXPECT_EQ(value("A = " + literal + "\n"), text);
+    EXPECT_EQ(literal.find('\n'), literal.npos);
+  }
+}
+
 TEST(PythonStrings, RefusalsNameTheLine) {
   EXPECT_EQ(refusal("\nA = 'x"), "m.py: line 2: a string is not closed");
   EXPECT_EQ(refusal("A = 'x\n'"), "m.py: line 1: a string is not closed");
