@@ -1,5 +1,6 @@
 // Any bytes as a model's answer, behind one byte that says how it is written: cut anywhere it gives
 // the same events, no byte is invented, and calls have arguments that are JSON.
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -14,10 +15,13 @@ void require(bool holds) {
   if (!holds) std::abort();
 }
 
+constexpr std::array<std::string_view, 3> kSpecialTokens = {"<e>", "</think>", "｜DSML｜"};
+
 struct Joined {
   std::string reasoning;
   std::string content;
   std::string calls;
+  std::string complaint;
 };
 
 void add(Joined& joined, const std::vector<varve::AnswerEvent>& events) {
@@ -47,6 +51,7 @@ Joined parse(const varve::AnswerSyntax& syntax, std::string_view text, size_t pi
     add(joined, parser->push(text.substr(at, piece)));
   }
   add(joined, parser->finish());
+  joined.complaint = parser->complaint().value_or("");
   return joined;
 }
 
@@ -57,13 +62,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const varve::AnswerSyntax syntax = {
       .reasoning = static_cast<varve::AnswerSyntax::Reasoning>(data[0] % 3),
       .calls = static_cast<varve::AnswerSyntax::Calls>(data[0] / 4 % 4),
-      .trims_lines = data[0] / 16 % 2 == 1};
+      .trims_lines = data[0] / 16 % 2 == 1,
+      .special_tokens = kSpecialTokens};
   const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
   const Joined whole = parse(syntax, text, size);
   const Joined cut = parse(syntax, text, data[0] / 32 + 1U);
   require(whole.reasoning == cut.reasoning);
   require(whole.content == cut.content);
   require(whole.calls == cut.calls);
+  require(whole.complaint == cut.complaint);
   require(whole.reasoning.size() + whole.content.size() <= text.size());
   return 0;
 }

@@ -3,6 +3,7 @@ part, Ctrl-C ends an answer and not the program.
 
     VARVE_BIN=build/release/bin/varve VARVE_SOURCE_DIR=. python3 tests/cli_chat.py"""
 
+import json
 import os
 import pty
 import re
@@ -20,7 +21,8 @@ SOURCE = Path(os.environ["VARVE_SOURCE_DIR"])
 MODEL = SOURCE / "models" / "varve-tiny"
 STATS = re.compile(r"branch (\S+): (\d+) turns, (\d+) of (\d+) tokens of context\n"
                    r"last turn: (\d+) tokens read at [\d.]+/s, (\d+) kept; (\d+) new at [\d.]+/s\n"
-                   r"cache [^\n]*\nbranches: ([^\n]*)\n")
+                   r"cache [^\n]*\nbranches: ([^\n]*)\n"
+                   r"(?:store: (\d+) tokens of the last turn from it, \d+ in all\n)?")
 SMOLLM2 = os.environ.get("VARVE_SMOLLM2")
 EOS = 1  # of the bundled model
 # Turns in plain text: the tokenizer may join what is written to what was sampled before it.
@@ -42,6 +44,7 @@ class Stats:
         self.branch, self.names = match[1], match[8].split(", ")
         (self.turns, self.context, self.room, self.read, self.kept,
          self.new) = map(int, match.group(2, 3, 4, 5, 6, 7))
+        self.stored = None if match[9] is None else int(match[9])
 
 
 class Chat(unittest.TestCase):
@@ -206,6 +209,83 @@ class Chat(unittest.TestCase):
         out, errors = self.chat(["Hey"], "--chat-template", self.template, code=3)
         self.assertEqual(out, "")
         self.assertIn("the template refuses this conversation: Too rude.", errors)
+
+    def test_a_conversation_comes_back_after_a_restart(self):
+        talk, store = self.folder / "talk.json", self.folder / "store"
+        questions = ["And it came to pass in those days. " * 30, "Who?", "Where?"]
+        flags = ("--system", "It was dark and the waters were deep. " * 20)
+        together, whole = self.turns(questions, *flags)
+        for kept in (("--transcript", talk, "--store", store), ("--transcript", talk)):
+            talk.unlink(missing_ok=True)
+            apart, stats = [], []
+            for question in questions:
+                answers, (one,) = self.turns([question], *(() if talk.exists() else flags), *kept)
+                apart += answers
+                stats.append(one)
+            self.assertEqual(apart, together)
+            self.assertEqual([(one.turns, one.context) for one in stats],
+                             [(one.turns, one.context) for one in whole])
+            for one, before in zip(stats[1:], stats):
+                if "--store" in kept:
+                    # The store has whole blocks, and the ends of turns as points to go on from.
+                    self.assertGreaterEqual(one.kept, before.context - 130)
+                    self.assertGreaterEqual(one.stored, one.kept // 128 * 128)
+                    self.assertGreater(one.stored, 0)
+                else:
+                    self.assertEqual((one.kept, one.stored), (0, None))
+        # Another process, another conversation: the same system message is not read again.
+        store_flags = ("--store", self.folder / "other", "--resume", "full", "--store-budget", "1G")
+        self.turns(["A question"], *flags, *store_flags)
+        _, (first,) = self.turns(["Another question"], *flags, *store_flags)
+        self.assertGreaterEqual(first.kept, 128)
+        self.assertEqual(first.stored, first.kept // 128 * 128)
+        self.assertEqual(self.turns(["Another question"], *flags)[0],
+                         self.turns(["Another question"], *flags, *store_flags)[0])
+
+    def test_a_transcript_keeps_the_branch_that_is_talked_in(self):
+        talk = self.folder / "talk.json"
+        flags = ("--transcript", talk)
+        told, _ = self.turns(["In the beginning", "Who?", "Where?"])
+        self.turns(["In the beginning", "/fork aside", "Who?", "Why?", "/rewind"], *flags)
+        answers, (stats,) = self.turns(["Where?"], *flags)
+        self.assertEqual((answers, stats.turns), (told[2:], 3))
+        # A system message that is given stands in place of the one that was kept.
+        saved = json.loads(talk.read_text(encoding="utf-8"))
+        self.assertEqual((saved["schema"], saved["system"], len(saved["messages"])),
+                         ("varve.chat/1", "", 6))
+        self.turns(["/rewind 2", "/system It was dark."], *flags)
+        self.assertEqual(json.loads(talk.read_text(encoding="utf-8"))["system"], "It was dark.")
+        dark, _ = self.turns(["In the beginning", "Who?"], "--system", "It was dark.")
+        self.assertNotEqual(dark, told[:2])
+        again, _ = self.turns(["/clear", "In the beginning"], *flags)
+        self.assertEqual(again, dark[:1])
+        light, _ = self.turns(["/clear", "In the beginning"], *flags, "--system", "")
+        self.assertEqual(light, told[:1])
+
+    def test_a_transcript_that_is_none_is_refused(self):
+        talk = self.folder / "talk.json"
+        good = {"schema": "varve.chat/1", "system": "", "messages": [], "transcript": []}
+        for content, sentence in (
+                ("{", "talk.json"), ("[]", "field `schema`: it is missing"),
+                ({**good, "schema": "varve.chat/2"}, "expected varve.chat/1, found varve.chat/2"),
+                ({**good, "system": 5}, "field `system`: expected a string"),
+                ({**good, "messages": [{"role": "user", "content": "a"}]}, "with their answers"),
+                ({**good, "messages": [{"role": "user"}, {"role": "tool"}]}, "the role `assistant`"),
+                ({**good, "transcript": 1}, "field `transcript`: expected an array"),
+                ({**good, "transcript": [{}]}, "expected texts and arrays of ids"),
+                ({**good, "transcript": [[2048]]}, "expected token ids below 2048"),
+                ({**good, "transcript": [["a"]]}, "expected token ids below 2048")):
+            with self.subTest(content=content):
+                text = content if isinstance(content, str) else json.dumps(content)
+                talk.write_text(text, encoding="utf-8")
+                _, errors = self.chat(["Who?"], "--transcript", talk, code=3)
+                self.assertIn(sentence, errors)
+                self.assertEqual(talk.read_text(encoding="utf-8"), text)
+        # Ids that stand for another text are read anew.
+        talk.write_text(json.dumps({**good, "transcript": ["x", [9, 10], "y"]}), encoding="utf-8")
+        self.assertEqual(self.turns(["Who?"], "--transcript", talk)[0], self.turns(["Who?"])[0])
+        _, errors = self.chat(["Who?"], "--transcript", self.folder / "none" / "talk.json", code=2)
+        self.assertIn("--transcript", errors)
 
     def test_flags_that_cannot_be(self):
         for flags, code, sentence in (

@@ -127,6 +127,49 @@ class Models(Convert):
         self.assertIn("tokenizer.json: pre_tokenizer: expected one that", said)
         self.assertTrue(self.logits(gguf) == self.logits(TINY))
 
+    def test_the_texts_of_prompts_go_along(self):
+        request = self.folder / "request.json"
+        request.write_text(json.dumps({
+            "messages": [{"role": "system", "content": "S", "response_format": {"a": 1}},
+                         {"role": "user", "content": "U"}],
+            "tools": [{"type": "function", "function": {"name": "f"}}],
+            "thinking": True, "reasoning_effort": "max", "add_generation_prompt": True}))
+
+        def rendered(model):
+            done = varve("chat", model, "--render", request)
+            return done.returncode, (done.stdout or done.stderr).decode()
+
+        model = self.folder / "model"
+        shutil.copytree(TINY, model)
+        module = model / "encoding" / "encoding_dsv4.py"
+        hard = 'RESPONSE = 1\nresponse_format_template = "\\t{schema} \\"é\\" \\\\ \\x01" \'\\n\''
+        module.write_text(module.read_text(encoding="utf-8") + hard, encoding="utf-8")
+        code, text = rendered(model)
+        self.assertEqual(code, 0, text)
+        self.assertIn('\t{"a": 1} "é" \\ \x01\n', text)
+        gguf, back = self.folder / "model.gguf", self.folder / "back"
+        self.convert(model, gguf)
+        self.assertEqual(rendered(gguf), (0, text))
+        self.convert(gguf, back)
+        self.assertEqual(rendered(back), (0, text))
+        constants = {}
+        exec((back / "encoding" / "encoding_dsv4.py").read_text(encoding="utf-8"), constants)
+        self.assertIn("TOOLS_TEMPLATE", constants)
+        self.assertEqual(constants["response_format_template"], '\t{schema} "é" \\ \x01\n')
+        # A text that is not there is not made up.
+        module.write_text("REASONING_EFFORT_MAX = 'x'\n", encoding="utf-8")
+        gguf.unlink()
+        self.convert(model, gguf)
+        code, text = rendered(gguf)
+        self.assertEqual(code, 3)
+        self.assertIn("`varve.chat.tools_template`, it is missing", text)
+        shutil.rmtree(model / "encoding")
+        gguf.unlink()
+        shutil.rmtree(back)
+        self.convert(model, gguf)
+        self.convert(gguf, back)
+        self.assertFalse((back / "encoding").exists())
+
     def test_fp8_as_q8_0(self):
         gguf, back = self.folder / "model.gguf", self.folder / "back"
         said = self.convert(GOLDENS / "v4-flash-mini", gguf, "--fp8", "q8_0")

@@ -15,6 +15,8 @@ from server_process import BIN, MODEL, PATIENCE, Server
 QUESTION = {"role": "user", "content": "In the beginning"}
 BOS, USER = "<｜begin▁of▁sentence｜>", "<｜User｜>"
 ASSISTANT, EOS = "<｜Assistant｜></think>", "<｜end▁of▁sentence｜>"
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {
+    "type": "object", "properties": {"town": {"type": "string"}}}}}
 LONG = "And it came to pass in those days, that there went out a decree. " * 200
 
 
@@ -209,6 +211,65 @@ class Openai(WithServer):
                              greedy(10, chat_template_kwargs={"thinking": True}))
         text = "".join(c["choices"][0]["delta"].get("reasoning_content", "") for c in chunks)
         self.assertEqual(text, answer["reasoning_content"])
+
+    def test_an_open_turn_goes_on(self):
+        begun = {"role": "assistant", "content": "And the", "wo_eos": True}
+        for more in ({}, {"reasoning_effort": "high"}):
+            message = self.chat(n=10, messages=[QUESTION, begun], **more)["choices"][0]["message"]
+            think = "<think></think>" if more else "</think>"
+            self.assertEqual(message["content"], run(
+                BOS + USER + "In the beginning<｜Assistant｜>" + think + "And the", 10))
+            self.assertNotIn("reasoning_content", message)
+
+    def test_fields_of_the_models_own_are_held_against_what_it_knows(self):
+        for more, sentence in (
+                ({"messages": [{**QUESTION, "task": "juggle"}]},
+                 "message field `task`: expected one of action, query, authority, domain, title, "
+                 "read_url, found `juggle`"),
+                ({"reasoning_effort": "hgih"},
+                 "reasoning_effort: expected one of none, minimal, low, medium, high, xhigh, max, "
+                 "found hgih")):
+            reply = self.server.post("/v1/chat/completions", {**greedy(1), **more})
+            self.assertEqual((reply.status, reply.json["error"]["message"]), (400, sentence))
+        reply = self.server.post("/tokenize", {"messages": [{**QUESTION, "task": "title"}]})
+        back = self.server.post("/detokenize", {"tokens": reply.json["tokens"]})
+        self.assertEqual(back.json["content"], BOS + USER + "In the beginning<｜title｜>")
+
+    def text_of(self, body):
+        ids = self.server.post("/tokenize", body).json["tokens"]
+        return self.server.post("/detokenize", {"tokens": ids}).json["content"]
+
+    def test_the_bundled_model_is_told_of_tools(self):
+        body = {"messages": [QUESTION], "tools": [TOOL]}
+        text = self.text_of(body)
+        schema = ('{"name": "weather", "parameters": {"type": "object", '
+                  '"properties": {"town": {"type": "string"}}}}')
+        self.assertTrue(text.startswith(BOS + "\n\n"), text)
+        self.assertIn("\n" + schema + "\n", text)
+        self.assertIn("<｜DSML｜tool_calls>\n<｜DSML｜invoke name=", text)
+        self.assertTrue(text.endswith(USER + "In the beginning" + ASSISTANT), text)
+        self.assertNotIn("tool_calls", self.text_of({**body, "tools": []}))
+        # A turn that called one, its result, and what is said then.
+        called = {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "call_1", "type": "function",
+             "function": {"name": "weather", "arguments": '{"town": "Ur", "days": [1, 2.5]}'}}]}
+        result = {"role": "tool", "tool_call_id": "call_1", "content": "dry"}
+        messages = [QUESTION, called, result]
+        behind = ("In the beginning" + ASSISTANT + "\n\n<｜DSML｜tool_calls>\n"
+                  '<｜DSML｜invoke name="weather">\n'
+                  '<｜DSML｜parameter name="town" string="true">Ur</｜DSML｜parameter>\n'
+                  '<｜DSML｜parameter name="days" string="false">[1, 2.5]</｜DSML｜parameter>\n'
+                  "</｜DSML｜invoke>\n</｜DSML｜tool_calls>" + EOS + USER
+                  + "<tool_result>dry</tool_result>" + ASSISTANT)
+        self.assertTrue(self.text_of({**body, "messages": messages}).endswith(behind))
+        answer = self.chat(n=10, messages=messages, tools=[TOOL])
+        self.assertEqual(answer["choices"][0]["message"]["content"],
+                         run(text[:text.index(USER)] + USER + behind, 10))
+
+    def test_the_bundled_model_thinks_as_long_as_it_is_asked_to(self):
+        usual, longest = (self.chat(n=1, reasoning_effort=effort)["usage"]["prompt_tokens"]
+                          for effort in ("high", "max"))
+        self.assertGreater(longest, usual)
 
     def test_no_tokens_only_read(self):
         body = {"prompt": "Let there be light: " * 3, "max_tokens": 0}

@@ -13,6 +13,7 @@
 
 #include "chat/answer_parser.h"
 #include "chat/chat_format.h"
+#include "chat/said_turn.h"
 
 namespace varve {
 
@@ -25,9 +26,9 @@ class AnswerMemory {
   };
   explicit AnswerMemory(Limits limits) : limits_(limits) {}
 
-  /// Keeps `text`, all that a parser was given, which made `events`. Without calls of tools there
-  /// is nothing to know it by. Those that were used least recently make room.
-  void remember(const std::vector<AnswerEvent>& events, std::string text);
+  /// Keeps what a parser was given and made `events` of. Without calls of tools there is nothing to
+  /// know it by. Those that were used least recently make room.
+  void remember(const std::vector<AnswerEvent>& events, RawAnswer raw);
 
   /// Puts into raw_answers what is remembered of the request's messages, where they still say the
   /// same: the calls and the content, and the reasoning if there is one. White space around texts
@@ -37,22 +38,12 @@ class AnswerMemory {
   size_t n_answers() const;
 
  private:
-  /// What a turn says, in one spelling.
-  struct Turn {
-    std::vector<std::string> ids;
-    std::string calls;  // names and arguments
-    std::string content;
-    std::string reasoning;
-    size_t n_bytes() const;
-  };
   struct Answer {
-    Turn turn;
-    std::string text;
+    SaidTurn turn;
+    RawAnswer raw;
   };
   using Answers = std::list<Answer>;
 
-  /// Of a message; without ids where it is none that could be remembered.
-  static Turn turn_of(const jinja::Value& message);
   void forget(Answers::iterator answer);
   static size_t bytes_of(const Answer& answer);
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "chat/transcript.h"
 #include "tokenizer/test_tokenizer_json.h"
 
@@ -9,7 +11,7 @@ namespace varve {
 namespace {
 
 using Kind = AnswerEvent::Kind;
-using Raw = std::map<size_t, std::string>;
+using Raw = std::map<size_t, std::string>;  // texts
 
 AnswerEvent call_event(std::string id, std::string arguments) {
   return {.kind = Kind::tool_call, .text = {}, .call = {std::move(id), "f", std::move(arguments)}};
@@ -22,10 +24,19 @@ std::vector<AnswerEvent> answered(std::string id) {
           call_event(std::move(id), R"({"x": 1.0, "y": {"b": [1, "s"], "a": null}})")};
 }
 
+RawAnswer thought(std::string text) {
+  return {.text = std::move(text), .is_thought = true};
+}
+
 Raw recalled(AnswerMemory& memory, const std::string& message) {
   ChatRequest request = parse_chat_request("[" + message + "]", "test").value();
   memory.recall(request);
-  return request.raw_answers;
+  Raw texts;
+  for (const auto& [i, raw] : request.raw_answers) {
+    EXPECT_TRUE(raw.is_thought);
+    texts[i] = raw.text;
+  }
+  return texts;
 }
 
 std::string sent_back(std::string_view id, std::string_view arguments,
@@ -37,7 +48,7 @@ std::string sent_back(std::string_view id, std::string_view arguments,
 
 TEST(AnswerMemory, ATurnThatSaysTheSameIsKnown) {
   AnswerMemory memory({});
-  memory.remember(answered("1"), "raw");
+  memory.remember(answered("1"), thought("raw"));
   const Raw raw = {{0, "raw"}};
   constexpr std::string_view kSame = R"({"y": {"a": null, "b": [1, "s"]}, "x": 1})";
   EXPECT_EQ(recalled(memory, sent_back("1", kSame)), raw);
@@ -52,7 +63,7 @@ TEST(AnswerMemory, ATurnThatSaysTheSameIsKnown) {
 
 TEST(AnswerMemory, ATurnThatWasChangedIsNot) {
   AnswerMemory memory({});
-  memory.remember(answered("1"), "raw");
+  memory.remember(answered("1"), thought("raw"));
   constexpr std::string_view kSame = R"({"x": 1, "y": {"b": [1, "s"], "a": null}})";
   ASSERT_FALSE(recalled(memory, sent_back("1", kSame)).empty());
   for (const std::string& message :
@@ -70,11 +81,11 @@ TEST(AnswerMemory, ATurnThatWasChangedIsNot) {
 
 TEST(AnswerMemory, AllCallsOfATurnCount) {
   AnswerMemory memory({});
-  memory.remember({call_event("1", "{}"), call_event("2", "{}")}, "raw");
+  memory.remember({call_event("1", "{}"), call_event("2", "{}")}, thought("raw"));
   EXPECT_TRUE(recalled(memory, sent_back("1", "{}", "")).empty());
-  memory.remember({{.kind = Kind::content, .text = "no calls"}}, "no calls");
+  memory.remember({{.kind = Kind::content, .text = "no calls"}}, thought("no calls"));
   EXPECT_EQ(memory.n_answers(), 1U);
-  memory.remember({call_event("1", "{}")}, "new");
+  memory.remember({call_event("1", "{}")}, thought("new"));
   EXPECT_EQ(memory.n_answers(), 1U);
   EXPECT_EQ(recalled(memory, sent_back("1", "{}", "")), (Raw{{0, "new"}}));
 }
@@ -84,18 +95,18 @@ TEST(AnswerMemory, WhatWasNotUsedForLongestGoes) {
     return !recalled(memory, sent_back(id, "{}", "")).empty();
   };
   AnswerMemory memory({.n_answers = 2});
-  memory.remember({call_event("1", "{}")}, "a");
-  memory.remember({call_event("2", "{}")}, "b");
+  memory.remember({call_event("1", "{}")}, thought("a"));
+  memory.remember({call_event("2", "{}")}, thought("b"));
   EXPECT_TRUE(knows(memory, "1"));
-  memory.remember({call_event("3", "{}")}, "c");
+  memory.remember({call_event("3", "{}")}, thought("c"));
   EXPECT_TRUE(knows(memory, "1"));
   EXPECT_FALSE(knows(memory, "2"));
   EXPECT_TRUE(knows(memory, "3"));
 
   AnswerMemory small({.n_answers = 9, .n_bytes = 1000});
-  small.remember({call_event("1", "{}")}, std::string(500, 'x'));
-  small.remember({call_event("2", "{}")}, std::string(500, 'x'));
-  small.remember({call_event("3", "{}")}, std::string(1001, 'x'));
+  small.remember({call_event("1", "{}")}, thought(std::string(500, 'x')));
+  small.remember({call_event("2", "{}")}, thought(std::string(500, 'x')));
+  small.remember({call_event("3", "{}")}, thought(std::string(1001, 'x')));
   EXPECT_EQ(small.n_answers(), 1U);
   EXPECT_TRUE(knows(small, "2"));
 }
@@ -132,7 +143,7 @@ class SentBack : public testing::Test {
     const std::vector<int32_t> known = transcript.ids();
 
     AnswerMemory memory({});
-    memory.remember(events, answer);
+    memory.remember(events, {answer, parser->begins_in_reasoning()});
     ASSERT_EQ(memory.n_answers(), 1U);
     std::string id;
     for (const AnswerEvent& event : events) {
@@ -166,22 +177,51 @@ TEST_F(SentBack, ToDeepseekV4) {
 TEST_F(SentBack, ToATemplate) {
   constexpr std::string_view kTemplate =
       "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls %}"
-      "<tool_call>{{ c.function.arguments | tojson }}</tool_call>{% endfor %}</>{% endfor %}"
+      "<tool_call>{{ {'name': c.function.name, 'arguments': c.function.arguments} | tojson }}"
+      "</tool_call>{% endfor %}</>{% endfor %}"
       "{% if add_generation_prompt %}<assistant>{% endif %}";
   expect_all_known(*make_template_format(kTemplate, "t", {}).value(),
                    "<tool_call>\n{\"arguments\":{\"y\":1,\"x\":2},\"name\":\"f\"}\n</tool_call>",
                    R"({"x": 2, "y": 1})", "");
 }
 
-TEST(RawAnswers, ATemplateThatRefusesThemGetsTheMessages) {
-  const auto format = make_template_format(
-                          "{% for m in messages %}{% if not m.tool_calls %}"
-                          "{{ raise_exception('no') }}{% endif %}{{ m.content }}{% endfor %}",
-                          "t", {})
-                          .value();
-  ChatRequest request = parse_chat_request("[" + sent_back("1", "{}") + "]", "test").value();
-  request.raw_answers = {{0, "raw"}};
-  EXPECT_EQ(format->render(request).value(), "a");
+// A transcript that is forgotten is read from text: what was sampled as text stays text.
+TEST(RawAnswers, WhatIsSpeltInThemIsNoSpecialToken) {
+  nlohmann::json json = byte_level_json();
+  json["added_tokens"] = {added_token_json("｜DSML｜", 257), added_token_json("<u>", 258)};
+  const Tokenizer tokenizer = Tokenizer::parse(json.dump(), "test.json").value();
+  const auto format = make_deepseek_v4_format();
+  const ChatRequest asked =
+      parse_chat_request(R"({"messages": [{"role": "user", "content": "q", "tools": [1]}]})",
+                         "test")
+          .value();
+  const std::string answer =
+      "<u>\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n"
+      "<｜DSML｜parameter name=\"x\" string=\"true\">a<u>b</｜DSML｜parameter>\n"
+      "</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
+  const std::vector<int32_t> spelt = tokenizer.encode(answer).value();
+  std::vector<int32_t> sampled;
+  for (const int32_t id : spelt) {
+    if (id == 258) {
+      sampled.insert(sampled.end(), {'<', 'u', '>'});
+    } else {
+      sampled.push_back(id);
+    }
+  }
+  ASSERT_EQ(tokenizer.decode(sampled), answer);
+  const auto parser = format->answer_parser(asked);
+  std::vector<AnswerEvent> events = parser->push(answer);
+  ASSERT_EQ(events.size(), 2U);
+  AnswerMemory memory({});
+  memory.remember(events, {tokenizer.decode_marked(sampled), false});
+  ChatRequest again = asked;
+  again.messages = {chat_message("user", "q"), answer_message(events)};
+  memory.recall(again);
+  ASSERT_EQ(again.raw_answers.size(), 1U);
+  Transcript transcript(tokenizer);
+  ASSERT_TRUE(transcript.continue_to(format->render(again).value()));
+  const std::vector<int32_t>& ids = transcript.ids();
+  EXPECT_NE(std::search(ids.begin(), ids.end(), sampled.begin(), sampled.end()), ids.end());
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "chat/answer_parser.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -34,8 +36,8 @@ size_t begun_bytes(std::string_view text, std::string_view marker) {
 
 class StreamParser : public AnswerParser {
  public:
-  explicit StreamParser(const AnswerSyntax& syntax)
-      : syntax_(syntax), calls_(make_call_reader(syntax.calls)) {
+  StreamParser(const AnswerSyntax& syntax, std::vector<std::string> tools)
+      : syntax_(syntax), calls_(make_call_reader(syntax.calls, std::move(tools))) {
     if (syntax.reasoning == AnswerSyntax::Reasoning::open) {
       state_ = State::reasoning;
       skips_lines_ = syntax.trims_lines;
@@ -51,8 +53,14 @@ class StreamParser : public AnswerParser {
   }
   std::vector<AnswerEvent> finish() override {
     is_over_ = true;
-    return push({});
+    std::vector<AnswerEvent> rest = push({});
+    if (state_ == State::reasoning) complain("the reasoning has no end");
+    return rest;
   }
+  bool begins_in_reasoning() const override {
+    return syntax_.reasoning == AnswerSyntax::Reasoning::open;
+  }
+  const std::optional<std::string>& complaint() const override { return complaint_; }
 
  private:
   enum class State { start, reasoning, first_content, content, calls };
@@ -67,6 +75,10 @@ class StreamParser : public AnswerParser {
   bool end_calls();
 
   void say(AnswerEvent::Kind kind, size_t n_bytes);
+  void complain(std::string what) {
+    if (!complaint_) complaint_ = std::move(what);
+  }
+  void look_for_special_tokens(std::string_view said);
   /// Says what stands before `marker` and the line breaks that belong to it. True: held_ begins
   /// with these and it.
   bool say_until(std::string_view marker, AnswerEvent::Kind kind, size_t n_lines);
@@ -74,6 +86,7 @@ class StreamParser : public AnswerParser {
   bool skip_lines();
   void begin_calls(size_t at) {
     state_ = State::calls;
+    said_.clear();
     at_ = at;
     n_calls_ = 0;
   }
@@ -91,12 +104,32 @@ class StreamParser : public AnswerParser {
   size_t at_ = 0;       // in held_: how far a block of calls was read
   size_t n_calls_ = 0;  // of the block
   std::vector<AnswerEvent> events_;
+  std::optional<std::string> complaint_;
+  std::string said_;  // the end of it, in which a special token may begin
 };
 
 void StreamParser::say(AnswerEvent::Kind kind, size_t n_bytes) {
   if (n_bytes == 0) return;
   events_.push_back({.kind = kind, .text = held_.substr(0, n_bytes)});
+  look_for_special_tokens(events_.back().text);
   held_.erase(0, n_bytes);
+}
+
+void StreamParser::look_for_special_tokens(std::string_view said) {
+  if (complaint_ || syntax_.special_tokens.empty()) return;
+  said_ += said;
+  size_t n_longest = 0;
+  size_t first_end = said_.npos;  // however the text is cut, the first one to be complete is told
+  std::string_view first;
+  for (const std::string_view token : syntax_.special_tokens) {
+    n_longest = std::max(n_longest, token.size());
+    const size_t at = said_.find(token);
+    if (at == said_.npos || at + token.size() >= first_end) continue;
+    first_end = at + token.size();
+    first = token;
+  }
+  if (!first.empty()) complain(fmt::format("it says the special token {}", first));
+  said_.erase(0, said_.size() - std::min(said_.size(), n_longest - 1));
 }
 
 bool StreamParser::say_until(std::string_view marker, AnswerEvent::Kind kind, size_t n_lines) {
@@ -136,6 +169,7 @@ bool StreamParser::reasoning() {
   const size_t n_lines = syntax_.trims_lines ? kMaxLines : 0;
   if (!say_until(kEndThink, AnswerEvent::Kind::reasoning, n_lines)) return false;
   held_.erase(0, held_.find(kEndThink) + kEndThink.size());
+  said_.clear();
   skips_lines_ = syntax_.trims_lines;
   state_ = State::first_content;
   return true;
@@ -179,6 +213,7 @@ bool StreamParser::read_calls() {
     case CallReader::Step::malformed:
       break;
   }
+  if (!skips_lines_ && !calls_->opening().empty()) complain("a block of tool calls is malformed");
   // What was no call is content, as far as it was read: behind it a new block may begin.
   if (skips_lines_) {
     held_.erase(0, at_);
@@ -191,6 +226,7 @@ bool StreamParser::read_calls() {
 
 // The text is over inside a block.
 bool StreamParser::end_calls() {
+  if (!calls_->opening().empty()) complain("a block of tool calls has no end");
   if (n_calls_ > 0 && calls_->is_missing_end(held_)) held_.clear();
   say(AnswerEvent::Kind::content, held_.size());
   return false;
@@ -235,8 +271,9 @@ Value call_value(const AnswerToolCall& call) {
 
 }  // namespace
 
-std::unique_ptr<AnswerParser> make_answer_parser(const AnswerSyntax& syntax) {
-  return std::make_unique<StreamParser>(syntax);
+std::unique_ptr<AnswerParser> make_answer_parser(const AnswerSyntax& syntax,
+                                                 std::vector<std::string> tools) {
+  return std::make_unique<StreamParser>(syntax, std::move(tools));
 }
 
 Value answer_message(const std::vector<AnswerEvent>& events) {

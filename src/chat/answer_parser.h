@@ -5,6 +5,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +36,13 @@ class AnswerParser {
   virtual std::vector<AnswerEvent> push(std::string_view text) = 0;
   /// No more text comes: the rest. To be called once, last.
   virtual std::vector<AnswerEvent> finish() = 0;
+
+  /// Whether the text goes on in a reasoning that the request opened.
+  virtual bool begins_in_reasoning() const = 0;
+
+  /// What of the text so far is not as models are to write it, in some words; the first such thing.
+  /// It is content all the same.
+  virtual const std::optional<std::string>& complaint() const = 0;
 };
 
 /// How a model writes its answers.
@@ -51,8 +60,13 @@ struct AnswerSyntax {
   } calls = Calls::none;
   /// Line breaks beside </think> and calls belong to the markers.
   bool trims_lines = false;
+  /// Texts that neither reasoning nor content is to have; they outlive the parser.
+  std::span<const std::string_view> special_tokens = {};
 };
-std::unique_ptr<AnswerParser> make_answer_parser(const AnswerSyntax& syntax);
+/// `tools`: names of those that may be called, where they are known. JSON alone, without a marker,
+/// is a call of one of them or content.
+std::unique_ptr<AnswerParser> make_answer_parser(const AnswerSyntax& syntax,
+                                                 std::vector<std::string> tools = {});
 
 /// The message that events make: `role`, `content` and, where there are any, `reasoning_content`
 /// and `tool_calls` as Hugging Face's templates read them.

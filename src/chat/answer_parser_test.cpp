@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 #include <set>
 
@@ -40,7 +41,7 @@ void add_events(std::string& shown, Kind& last, const std::vector<AnswerEvent>& 
 
 // The joined events of `text`, cut where `cuts` has places.
 std::string parsed(const AnswerSyntax& syntax, std::string_view text,
-                   const std::set<size_t>& cuts = {}) {
+                   const std::set<size_t>& cuts = {}, std::string* complaint = nullptr) {
   const auto parser = make_answer_parser(syntax);
   std::string shown;
   Kind last = Kind::tool_call;
@@ -51,6 +52,7 @@ std::string parsed(const AnswerSyntax& syntax, std::string_view text,
   }
   add_events(shown, last, parser->push(text.substr(at)));
   add_events(shown, last, parser->finish());
+  if (complaint != nullptr) *complaint = parser->complaint().value_or("");
   return shown;
 }
 
@@ -158,6 +160,59 @@ TEST(AnswerParser, BareJsonCalls) {
   EXPECT_EQ(parsed(kLlama, call + "; {\"na"), shown + "[c ; {\"na]");
 }
 
+// JSON that is an answer, and no call of a tool that the request has.
+TEST(AnswerParser, BareJsonCallsNameATool) {
+  const auto shown = [](std::string_view text) {
+    const auto parser = make_answer_parser(kLlama, {"f", "g"});
+    std::string out;
+    Kind last = Kind::tool_call;
+    add_events(out, last, parser->push(text));
+    add_events(out, last, parser->finish());
+    EXPECT_FALSE(parser->complaint());
+    return out;
+  };
+  const std::string call = R"({"name": "g", "parameters": {"x": 1}})";
+  const std::string answer = R"({"name": "Ada", "parameters": {"x": 1}})";
+  EXPECT_EQ(shown(call), R"([call g {"x": 1}])");
+  EXPECT_EQ(shown(answer), "[c " + answer + "]");
+  EXPECT_EQ(shown(call + "; " + answer), R"([call g {"x": 1}])"
+                                         "[c ; " +
+                                             answer + "]");
+}
+
+TEST(AnswerParser, WhatIsNotAsItShouldBeIsNamed) {
+  constexpr std::array<std::string_view, 2> kSpecial = {"<e>", "<user>"};
+  const auto complaint = [&](AnswerSyntax syntax, std::string_view text) {
+    syntax.special_tokens = kSpecial;
+    std::string first;
+    for (const size_t n_bytes : {size_t{1}, size_t{4}, text.size() + 1}) {
+      const auto parser = make_answer_parser(syntax);
+      for (size_t at = 0; at < text.size(); at += n_bytes) parser->push(text.substr(at, n_bytes));
+      parser->finish();
+      const std::string now = parser->complaint().value_or("");
+      if (n_bytes > 1) {
+        EXPECT_EQ(now, first) << text;
+      }
+      first = now;
+    }
+    return first;
+  };
+  const std::string call = invoke("f", parameter("x", "true", "<user>"));
+  EXPECT_EQ(complaint(kThinkingDsml, "why</think>a <use" + block(call)), "");
+  EXPECT_EQ(complaint({}, "<e</think>"), "");
+  EXPECT_EQ(complaint({}, "a<user>b<e>"), "it says the special token <user>");
+  EXPECT_EQ(complaint(kThinkingDsml, "<e></think>a"), "it says the special token <e>");
+  EXPECT_EQ(complaint(kThinkingDsml, "why"), "the reasoning has no end");
+  EXPECT_EQ(complaint(kDsml, block("x")), "a block of tool calls is malformed");
+  EXPECT_EQ(complaint(kDsml, block("")), "a block of tool calls is malformed");
+  EXPECT_EQ(complaint(kDsml, block(call).substr(0, 60)), "a block of tool calls has no end");
+  EXPECT_EQ(complaint(kDsml, block(call).substr(0, block(call).size() - 5)),
+            "a block of tool calls has no end");
+  EXPECT_EQ(complaint(kQwen, "<tool_call>{}</tool_call>"), "a block of tool calls is malformed");
+  EXPECT_EQ(complaint(kQwen, "<tool_call>{"), "a block of tool calls has no end");
+  EXPECT_EQ(complaint(kLlama, "{\"x\": 5"), "");
+}
+
 TEST(AnswerParser, WhatIsCertainIsNotHeldBack) {
   const auto parser = make_answer_parser(kThinkingDsml);
   std::string said;
@@ -210,16 +265,21 @@ TEST(AnswerParser, CutsDoNotMatter) {
   for (int round = 0; round < 4000; ++round) {
     std::string text;
     for (size_t n = below(12); n > 0; --n) text += parts[below(parts.size())];
+    constexpr std::array<std::string_view, 4> kSpecial = {"<think>", "</think>", "｜DSML｜", "a{"};
     const AnswerSyntax syntax = {.reasoning = static_cast<Reasoning>(below(3)),
                                  .calls = static_cast<Calls>(below(4)),
-                                 .trims_lines = below(2) == 1};
-    const std::string whole = parsed(syntax, text);
+                                 .trims_lines = below(2) == 1,
+                                 .special_tokens = kSpecial};
+    std::array<std::string, 3> complaints;
+    const std::string whole = parsed(syntax, text, {}, &complaints[0]);
     std::set<size_t> every;
     std::set<size_t> some;
     for (size_t i = 1; i < text.size(); ++i) every.insert(i);
     for (size_t n = below(8); n > 0 && !text.empty(); --n) some.insert(below(text.size()));
-    ASSERT_EQ(parsed(syntax, text, every), whole) << text;
-    ASSERT_EQ(parsed(syntax, text, some), whole) << text;
+    ASSERT_EQ(parsed(syntax, text, every, &complaints[1]), whole) << text;
+    ASSERT_EQ(parsed(syntax, text, some, &complaints[2]), whole) << text;
+    ASSERT_EQ(complaints[1], complaints[0]) << text;
+    ASSERT_EQ(complaints[2], complaints[0]) << text;
   }
 }
 

@@ -260,6 +260,8 @@ class TaggedJsonReader : public CallReader {
 // Llama 3's: the answer is JSON and nothing else.
 class BareJsonReader : public CallReader {
  public:
+  explicit BareJsonReader(std::vector<std::string> tools) : tools_(std::move(tools)) {}
+
   std::string_view opening() const override { return {}; }
   Match may_begin(std::string_view text) const override {
     const std::string_view rest = text.substr(behind_space(text, 0));
@@ -281,6 +283,12 @@ class BareJsonReader : public CallReader {
   // Where the object that is being read ends; nothing while it does not.
   std::optional<size_t> end_of_object(std::string_view text);
 
+  // Any JSON may have these fields: it is a call where it names a tool.
+  bool is_tool(const std::string& name) const {
+    return tools_.empty() || std::find(tools_.begin(), tools_.end(), name) != tools_.end();
+  }
+
+  const std::vector<std::string> tools_;
   bool is_behind_call_ = false;
   size_t begin_ = std::string_view::npos;  // of the object
   size_t scanned_ = 0;
@@ -327,7 +335,7 @@ CallReader::Step BareJsonReader::read(std::string_view text, size_t& at, AnswerT
   const std::string_view json = text.substr(begin_, *end - begin_);
   at = *end;
   begin_ = text.npos;
-  is_behind_call_ = read_json_call(json, call);
+  is_behind_call_ = read_json_call(json, call) && is_tool(call.name);
   return is_behind_call_ ? Step::call : Step::malformed;
 }
 
@@ -338,14 +346,15 @@ Match match_start(std::string_view text, std::string_view marker) {
   return marker.starts_with(text) ? Match::partial : Match::no;
 }
 
-std::unique_ptr<CallReader> make_call_reader(AnswerSyntax::Calls calls) {
+std::unique_ptr<CallReader> make_call_reader(AnswerSyntax::Calls calls,
+                                             std::vector<std::string> tools) {
   switch (calls) {
     case AnswerSyntax::Calls::dsml:
       return std::make_unique<DsmlReader>();
     case AnswerSyntax::Calls::tagged_json:
       return std::make_unique<TaggedJsonReader>();
     case AnswerSyntax::Calls::bare_json:
-      return std::make_unique<BareJsonReader>();
+      return std::make_unique<BareJsonReader>(std::move(tools));
     case AnswerSyntax::Calls::none:
       break;
   }

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "chat/answer_parser.h"
 
@@ -35,7 +37,8 @@ class CallReader {
   virtual bool is_missing_end(std::string_view text) const = 0;
 };
 
-/// Null for Calls::none.
-std::unique_ptr<CallReader> make_call_reader(AnswerSyntax::Calls calls);
+/// Null for Calls::none. `tools`: as of make_answer_parser.
+std::unique_ptr<CallReader> make_call_reader(AnswerSyntax::Calls calls,
+                                             std::vector<std::string> tools);
 
 }  // namespace varve

@@ -21,6 +21,12 @@ namespace varve {
 
 class GgufMetadata;
 
+/// What a model wrote in one turn.
+struct RawAnswer {
+  std::string text;  // as of Tokenizer::decode_marked: what was no special token becomes none
+  bool is_thought = false;  // it began inside the reasoning (AnswerParser::begins_in_reasoning)
+};
+
 /// What is rendered: the variables of Hugging Face's `apply_chat_template`.
 struct ChatRequest {
   std::vector<jinja::Value> messages;  // dictionaries with `role`, `content` and more
@@ -28,8 +34,8 @@ struct ChatRequest {
   bool add_generation_prompt = true;  // ends where the assistant is to begin
   std::vector<std::pair<std::string, jinja::Value>> variables = {};  // further ones, by name
   /// What the model wrote where it is known (AnswerMemory), by index in `messages`: it stands for
-  /// what a message says.
-  std::map<size_t, std::string> raw_answers = {};
+  /// what a message says, where all around it stays as it is.
+  std::map<size_t, RawAnswer> raw_answers = {};
 };
 
 jinja::Value chat_message(std::string_view role, std::string_view content);

@@ -5,8 +5,11 @@
 //
 // Thinking mode opens an answer with <think> instead; the reasoning ends with </think>. Reasoning
 // of turns before the last question is dropped, and those turns look like chat mode's, unless there
-// are tools: then all of it stays.
+// are tools: then all of it stays. The token of a task opens its answer.
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "chat/chat_format.h"
@@ -23,8 +26,11 @@ constexpr std::string_view kEos = "<｜end▁of▁sentence｜>";
 constexpr std::string_view kUser = "<｜User｜>";
 constexpr std::string_view kAssistant = "<｜Assistant｜>";
 constexpr std::string_view kLatestReminder = "<｜latest_reminder｜>";
+constexpr std::string_view kAction = "<｜action｜>";
 constexpr std::string_view kThink = "<think>";
 constexpr std::string_view kEndThink = "</think>";
+constexpr std::array<std::string_view, 7> kSpecialTokens = {kBos,   kEos,      kUser, kAssistant,
+                                                            kThink, kEndThink, kDsml};
 
 struct Options {
   bool thinks = false;
@@ -36,13 +42,63 @@ bool is_question(std::string_view role) {
   return role == "user" || role == "developer";
 }
 
-Options read_options(const ChatRequest& request) {
-  Options options;
+bool asks_for_thinking(const ChatRequest& request) {
+  bool thinks = false;
   for (const auto& [name, value] : request.variables) {
-    if (name == "thinking" || name == "enable_thinking") options.thinks = value.truth();
+    if (name == "thinking" || name == "enable_thinking") thinks = value.truth();
+  }
+  return thinks;
+}
+
+// 0 where there is none.
+size_t last_question(const std::vector<DeepseekV4Turn>& turns) {
+  for (size_t i = turns.size(); i-- > 0;) {
+    if (is_question(turns[i].role)) return i;
+  }
+  return 0;
+}
+
+// With what was thought before the last question goes what developers said there.
+void drop_developers(std::vector<DeepseekV4Turn>& turns) {
+  const auto end = turns.begin() + static_cast<std::ptrdiff_t>(last_question(turns));
+  turns.erase(std::remove_if(turns.begin(), end,
+                             [](const DeepseekV4Turn& turn) { return turn.role == "developer"; }),
+              end);
+}
+
+// Clients of OpenAI's API ask for one of many; the model knows of the largest alone.
+Result<bool> is_max_effort(const Value& effort) {
+  constexpr std::array<std::string_view, 7> kEfforts = {"none", "minimal", "low", "medium",
+                                                        "high", "xhigh",   "max"};
+  if (effort.is_none()) return false;
+  const bool is_known = effort.text() != nullptr && std::find(kEfforts.begin(), kEfforts.end(),
+                                                              *effort.text()) != kEfforts.end();
+  if (is_known) return *effort.text() == "max";
+  return bad_input("reasoning_effort: expected one of {}, found {}", fmt::join(kEfforts, ", "),
+                   effort.text() == nullptr ? effort.describe() : *effort.text());
+}
+
+// Whether the model's turn begins inside of the reasoning.
+bool opens_thinking(const ChatRequest& request) {
+  if (!asks_for_thinking(request)) return false;
+  const jinja::Dict* const last =
+      request.messages.empty() ? nullptr : request.messages.back().dict();
+  if (last == nullptr) return true;
+  const auto has = [&](std::string_view name) {
+    const Value* const value = last->find(name);
+    return value != nullptr && value->truth();
+  };
+  // Behind a task stands its answer; an assistant's turn that is open goes on in its content.
+  return !has("task") && !has("wo_eos");
+}
+
+Result<Options> read_options(const ChatRequest& request) {
+  Options options;
+  options.thinks = asks_for_thinking(request);
+  for (const auto& [name, value] : request.variables) {
     if (name == "drop_thinking") options.drops_thinking = value.truth();
-    if (name == "reasoning_effort" && value.text() != nullptr) {
-      options.has_max_effort = *value.text() == "max";
+    if (name == "reasoning_effort") {
+      VARVE_TRY(options.has_max_effort, is_max_effort(value));
     }
   }
   return options;
@@ -88,11 +144,12 @@ class Encoder {
   Encoder(const DeepseekV4Texts& texts, const Options& options, bool drops)
       : texts_(texts), options_(options), drops_(drops) {}
 
-  Result<std::string> encode(const std::vector<DeepseekV4Turn>& turns, bool add_generation_prompt);
+  Result<std::string> encode(std::vector<DeepseekV4Turn> turns, bool add_generation_prompt);
 
  private:
   Result<void> add(const DeepseekV4Turn& turn, bool is_past);
   void add_answer(const DeepseekV4Turn& turn, bool is_past);
+  void open_answer(const DeepseekV4Turn& before, bool is_past);
   /// What stands behind a system's or a developer's text.
   Result<void> add_instructions(const DeepseekV4Turn& turn);
   bool shows_thinking(bool is_past) const { return options_.thinks && !(drops_ && is_past); }
@@ -127,10 +184,8 @@ Result<void> Encoder::add_instructions(const DeepseekV4Turn& turn) {
 void Encoder::add_answer(const DeepseekV4Turn& turn, bool is_past) {
   const bool is_thought = shows_thinking(is_past);
   // What was written in the other mode is not what this one would have read.
-  const bool is_raw =
-      !turn.raw.empty() && (turn.raw.find(kEndThink) != turn.raw.npos) == is_thought;
-  if (is_raw) {
-    out_ += turn.raw;
+  if (turn.raw && turn.raw->is_thought == is_thought) {
+    out_ += turn.raw->text;
   } else {
     if (is_thought) {
       out_ += turn.reasoning;
@@ -139,7 +194,7 @@ void Encoder::add_answer(const DeepseekV4Turn& turn, bool is_past) {
     out_ += turn.content;
     out_ += turn.calls;
   }
-  out_ += kEos;
+  if (!turn.is_open) out_ += kEos;
 }
 
 Result<void> Encoder::add(const DeepseekV4Turn& turn, bool is_past) {
@@ -153,13 +208,22 @@ Result<void> Encoder::add(const DeepseekV4Turn& turn, bool is_past) {
   return add_instructions(turn);
 }
 
-Result<std::string> Encoder::encode(const std::vector<DeepseekV4Turn>& turns,
-                                    bool add_generation_prompt) {
-  const size_t n = turns.size();
-  size_t last_question = 0;
-  for (size_t i = 0; i < n; ++i) {
-    if (is_question(turns[i].role)) last_question = i;
+void Encoder::open_answer(const DeepseekV4Turn& before, bool is_past) {
+  if (before.task == kAction) {
+    out_ += kAssistant;
+    out_ += options_.thinks ? kThink : kEndThink;
+  } else if (before.task.empty() && is_question(before.role)) {
+    out_ += kAssistant;
+    out_ += shows_thinking(is_past) ? kThink : kEndThink;
   }
+  out_ += before.task;
+}
+
+Result<std::string> Encoder::encode(std::vector<DeepseekV4Turn> turns, bool add_generation_prompt) {
+  // First of all: what stands behind a turn depends on the one that follows it then.
+  if (options_.thinks && drops_) drop_developers(turns);
+  const size_t n = turns.size();
+  const size_t last = last_question(turns);
   out_ = kBos;
   if (options_.thinks && options_.has_max_effort && n > 0) {
     VARVE_TRY(const std::string_view text,
@@ -167,16 +231,12 @@ Result<std::string> Encoder::encode(const std::vector<DeepseekV4Turn>& turns,
     out_ += text;
   }
   for (size_t i = 0; i < n; ++i) {
-    const bool is_past = i < last_question;
-    if (turns[i].role == "developer" && options_.thinks && drops_ && is_past) continue;
+    const bool is_past = i < last;
     VARVE_CHECKED(add(turns[i], is_past));
-    if (!is_question(turns[i].role)) continue;
     const bool is_last = i + 1 == n;
     const bool is_answered =
         !is_last && (turns[i + 1].role == "assistant" || turns[i + 1].role == "latest_reminder");
-    if (!is_answered && !(is_last && add_generation_prompt)) continue;
-    out_ += kAssistant;
-    out_ += shows_thinking(is_past) ? kThink : kEndThink;
+    if (is_answered || (is_last && add_generation_prompt)) open_answer(turns[i], is_past);
   }
   return std::move(out_);
 }
@@ -186,14 +246,14 @@ class DeepseekV4Format : public ChatFormat {
   explicit DeepseekV4Format(DeepseekV4Texts texts) : texts_(std::move(texts)) {}
 
   Result<std::string> render(const ChatRequest& request) const override {
-    VARVE_TRY(const std::vector<DeepseekV4Turn> turns, deepseek_v4_turns(request));
-    const Options options = read_options(request);
+    VARVE_TRY(std::vector<DeepseekV4Turn> turns, deepseek_v4_turns(request));
+    VARVE_TRY(const Options options, read_options(request));
     const bool drops = options.drops_thinking && !has_tools(request);
-    return Encoder(texts_, options, drops).encode(turns, request.add_generation_prompt);
+    return Encoder(texts_, options, drops).encode(std::move(turns), request.add_generation_prompt);
   }
   std::unique_ptr<AnswerParser> answer_parser(const ChatRequest& request) const override {
-    AnswerSyntax syntax;
-    if (read_options(request).thinks) syntax.reasoning = AnswerSyntax::Reasoning::open;
+    AnswerSyntax syntax = {.special_tokens = kSpecialTokens};
+    if (opens_thinking(request)) syntax.reasoning = AnswerSyntax::Reasoning::open;
     if (has_tools(request)) syntax.calls = AnswerSyntax::Calls::dsml;
     return make_answer_parser(syntax);
   }

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -81,6 +82,25 @@ TEST(DeepseekV4Format, RolesBesidesUsers) {
   request.messages = {chat_message("wizard", "W")};
   EXPECT_EQ(make_deepseek_v4_format()->render(request).error().message,
             "message role `wizard` is not known in DeepSeek-V4's encoding here");
+}
+
+// A turn is followed by what is left: what stands behind it does not depend on what was dropped.
+TEST(DeepseekV4Format, ADeveloperThatIsDroppedWasNeverThere) {
+  ChatRequest request;
+  request.messages = {chat_message("user", "U1"), chat_message("developer", "D1"),
+                      thought("R1", "A1"), chat_message("developer", "D2")};
+  const auto format = make_deepseek_v4_format();
+  const std::string kept = joined({kUser, "D2", kAssistant});
+  request.variables = {{"thinking", Value(true)}};
+  EXPECT_EQ(format->render(request).value(),
+            joined({kBos, kUser, "U1", kAssistant, "</think>A1", kEos, kept, "<think>"}));
+  request.variables.emplace_back("drop_thinking", Value(false));
+  EXPECT_EQ(format->render(request).value(),
+            joined({kBos, kUser, "U1", kUser, "D1", kAssistant, "<think>R1</think>A1", kEos, kept,
+                    "<think>"}));
+  request.variables = {};
+  EXPECT_EQ(format->render(request).value(), joined({kBos, kUser, "U1", kUser, "D1", kAssistant,
+                                                     "</think>A1", kEos, kept, "</think>"}));
 }
 
 TEST(DeepseekV4Format, AnAnswerIsSplitWhereItsReasoningEnds) {
@@ -222,10 +242,18 @@ TEST_F(DeepseekV4Tools, CallsComeBackFromTheAnswer) {
   asked.messages.push_back(message);
   EXPECT_EQ(format()->render(asked).value(), joined({prompt, answer, kEos}));
   // What was written stands for what the message says, in the mode that it was written in.
-  asked.raw_answers = {{1, "raw</think>text"}};
+  asked.raw_answers = {{1, {"raw</think>text", true}}};
   EXPECT_EQ(format()->render(asked).value(), joined({prompt, "raw</think>text", kEos}));
-  asked.raw_answers = {{1, "raw text"}};
+  asked.raw_answers = {{1, {"text that names </think>", false}}};
   EXPECT_EQ(format()->render(asked).value(), joined({prompt, answer, kEos}));
+  asked.variables = {{"thinking", Value(false)}};
+  const std::string chat = joined({prompt.substr(0, prompt.rfind("<think>")), "</think>"});
+  EXPECT_EQ(format()->render(asked).value(), joined({chat, "text that names </think>", kEos}));
+  // Reasoning that was cut short never ended.
+  asked.raw_answers = {{1, {"raw text", true}}};
+  EXPECT_EQ(format()->render(asked).value(), joined({chat, "C", kCallsText, kEos}));
+  asked.variables = {{"thinking", Value(true)}};
+  EXPECT_EQ(format()->render(asked).value(), joined({prompt, "raw text", kEos}));
 }
 
 TEST_F(DeepseekV4Tools, TheLargestEffortStandsAtTheBeginning) {
@@ -234,8 +262,92 @@ TEST_F(DeepseekV4Tools, TheLargestEffortStandsAtTheBeginning) {
             joined({kBos, "Think long.\n", kUser, "U", kAssistant, "<think>"}));
   EXPECT_EQ(rendered(R"({"reasoning_effort": "high", "thinking": true, )" + messages),
             joined({kBos, kUser, "U", kAssistant, "<think>"}));
-  EXPECT_EQ(rendered(R"({"reasoning_effort": "max", )" + messages),
-            joined({kBos, kUser, "U", kAssistant, "</think>"}));
+  for (const std::string_view effort : {"\"max\"", "\"none\"", "null"}) {
+    EXPECT_EQ(rendered(fmt::format(R"({{"reasoning_effort": {}, {})", effort, messages)),
+              joined({kBos, kUser, "U", kAssistant, "</think>"}));
+  }
+  const std::string expected =
+      "reasoning_effort: expected one of none, minimal, low, medium, high, xhigh, max, found ";
+  EXPECT_EQ(rendered(R"({"reasoning_effort": "maximal", )" + messages), expected + "maximal");
+  EXPECT_EQ(rendered(R"({"reasoning_effort": 5, )" + messages), expected + "the integer 5");
+}
+
+// What the four examples that ship with the checkpoints show, with words of ours.
+TEST_F(DeepseekV4Tools, TheFourExamples) {
+  const std::string call =
+      R"({"role": "assistant", "content": "", "reasoning_content": "R1", "tool_calls": [
+        {"id": "1", "type": "function", "function": {"name": "g", "arguments": "{}"}}]})";
+  const std::string call_text =
+      "\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"g\">\n\n"
+      "</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
+  const std::string result = R"({"role": "tool", "tool_call_id": "1", "content": "T"})";
+  const std::string system = R"({"role": "system", "content": "S")";
+  const std::string last = R"({"role": "user", "content": "U2"})";
+  // Thinking with tools: all of the reasoning stays.
+  EXPECT_EQ(rendered(R"({"thinking": true, "messages": [)" + system + ", " + std::string(kTools) +
+                     R"(}, {"role": "user", "content": "U1"}, )" + call + ", " + result +
+                     R"(, {"role": "assistant", "content": "A1", "reasoning_content": "R2"}, )" +
+                     last + "]}"),
+            joined({kBos, "S", kToolsText, kUser, "U1", kAssistant, "<think>R1</think>", call_text,
+                    kEos, kUser, "<tool_result>T</tool_result>", kAssistant, "<think>R2</think>A1",
+                    kEos, kUser, "U2", kAssistant, "<think>"}));
+  // Thinking without tools: that before the last question goes.
+  EXPECT_EQ(rendered(R"({"thinking": true, "messages": [)" + system + R"(}, {"role": "user",
+                       "content": "U1"}, {"role": "assistant", "content": "A1",
+                       "reasoning_content": "R1"}, )" +
+                     last + "]}"),
+            joined({kBos, "S", kUser, "U1", kAssistant, "</think>A1", kEos, kUser, "U2", kAssistant,
+                    "<think>"}));
+  // A reminder before the question, a developer with tools.
+  EXPECT_EQ(rendered(R"({"thinking": true, "messages": [)" + system + R"(}, {"role":
+                       "latest_reminder", "content": "L"}, {"role": "developer", "content": "D", )" +
+                     std::string(kTools) + "}, " + call + ", " + result + "]}"),
+            joined({kBos, "S<｜latest_reminder｜>L", kUser, "D", kToolsText, kAssistant,
+                    "<think>R1</think>", call_text, kEos, kUser, "<tool_result>T</tool_result>",
+                    kAssistant, "<think>"}));
+  // A task in chat mode.
+  EXPECT_EQ(rendered(R"([)" + system + R"(}, {"role": "latest_reminder", "content": "L"},
+                       {"role": "user", "content": "U1"}, {"role": "assistant", "content": "A1"},
+                       {"role": "user", "content": "U2", "task": "action"}])"),
+            joined({kBos, "S<｜latest_reminder｜>L", kUser, "U1", kAssistant, "</think>A1", kEos,
+                    kUser, "U2", kAssistant, "</think><｜action｜>"}));
+}
+
+TEST_F(DeepseekV4Tools, TasksAndTurnsThatAreOpen) {
+  EXPECT_EQ(rendered(R"({"thinking": true, "messages": [
+                       {"role": "user", "content": "U", "task": "action"}]})"),
+            joined({kBos, kUser, "U", kAssistant, "<think><｜action｜>"}));
+  for (const std::string_view task : {"query", "authority", "domain", "title", "read_url"}) {
+    EXPECT_EQ(rendered(fmt::format(R"({{"thinking": true, "messages": [
+                         {{"role": "user", "content": "U", "task": "{}"}}]}})",
+                                   task)),
+              joined({kBos, kUser, "U<｜", task, "｜>"}));
+  }
+  // An answered one; a task behind an answer; texts beside the one with the task.
+  EXPECT_EQ(rendered(R"([{"role": "user", "content": "U1"},
+                         {"role": "user", "content": "U2", "task": "query"},
+                         {"role": "assistant", "content": "Q"},
+                         {"role": "user", "content": "U3"},
+                         {"role": "assistant", "content": "A", "task": "title"}])"),
+            joined({kBos, kUser, "U1\n\nU2<｜query｜>Q", kEos, kUser, "U3", kAssistant, "</think>A",
+                    kEos, "<｜title｜>"}));
+  // What the model says there is no reasoning.
+  ChatRequest asked = request(R"({"thinking": true, "messages": [
+                                {"role": "user", "content": "U", "task": "action"}]})");
+  EXPECT_FALSE(format()->answer_parser(asked)->begins_in_reasoning());
+
+  asked = request(R"({"thinking": true, "messages": [{"role": "user", "content": "U"},
+      {"role": "assistant", "content": "A", "reasoning_content": "R", "wo_eos": true}]})");
+  EXPECT_EQ(format()->render(asked).value(),
+            joined({kBos, kUser, "U", kAssistant, "<think>R</think>A"}));
+  EXPECT_FALSE(format()->answer_parser(asked)->begins_in_reasoning());
+}
+
+TEST_F(DeepseekV4Tools, ContentMayBeTexts) {
+  EXPECT_EQ(rendered(R"([{"role": "system", "content": [{"type": "text", "text": "S"}]},
+                         {"role": "user", "content": [{"type": "text", "text": "U1"},
+                                                      {"type": "text", "text": "U2"}]}])"),
+            joined({kBos, "S", kUser, "U1\n\nU2", kAssistant, "</think>"}));
 }
 
 TEST_F(DeepseekV4Tools, TextsThatAreNotThereAreAskedForInOneSentence) {
@@ -297,9 +409,14 @@ TEST_F(DeepseekV4Tools, WhatIsWrongInMessagesIsNamed) {
   EXPECT_EQ(rendered(R"([{"role": "system", "tools": 5}])"),
             "tools: expected a list, found the integer 5");
   EXPECT_EQ(rendered(R"([{"role": "user", "content": [5]}])"),
-            "message field `content`: expected a string, found a list of 1");
-  EXPECT_EQ(rendered(R"([{"role": "user", "content": "U", "task": "title"}])"),
-            "tasks of DeepSeek-V4's encoding are not known here");
+            "a part of message field `content`: expected an object, found the integer 5");
+  EXPECT_EQ(rendered(R"([{"role": "user", "content": [{"type": "image_url"}]}])"),
+            "message field `content`: expected parts of type `text`, found `image_url`");
+  EXPECT_EQ(rendered(R"([{"role": "user", "content": "U", "task": "juggle"}])"),
+            "message field `task`: expected one of action, query, authority, domain, title, "
+            "read_url, found `juggle`");
+  EXPECT_EQ(rendered(R"([{"role": "user", "content": "U", "task": 5}])"),
+            "message field `task`: expected a string, found the integer 5");
 }
 
 TEST(FillIn, BracesAreThoseOfPython) {

@@ -1,6 +1,7 @@
 #include "chat/deepseek_v4_texts.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "base/mapped_file.h"
@@ -13,6 +14,18 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kMaxModuleBytes = size_t{1} << 20;
+
+// What each text is called.
+struct Name {
+  Result<std::string> DeepseekV4Texts::* text;
+  const char* constant;
+  const char* key;
+};
+constexpr std::array<Name, 3> kNames = {
+    {{&DeepseekV4Texts::tools, "TOOLS_TEMPLATE", "varve.chat.tools_template"},
+     {&DeepseekV4Texts::response_format, "response_format_template",
+      "varve.chat.response_format_template"},
+     {&DeepseekV4Texts::max_effort, "REASONING_EFFORT_MAX", "varve.chat.max_effort"}}};
 
 Result<std::string> text_in_module(const Result<std::string>& source, std::string_view name,
                                    const std::string& file) {
@@ -35,15 +48,32 @@ Result<std::string> text_in_metadata(const GgufMetadata& metadata, std::string_v
 DeepseekV4Texts read_deepseek_v4_texts(const std::string& dir) {
   const std::string file = (fs::path(dir) / "encoding" / "encoding_dsv4.py").string();
   const Result<std::string> source = read_text_file(file, kMaxModuleBytes);
-  return {.tools = text_in_module(source, "TOOLS_TEMPLATE", file),
-          .response_format = text_in_module(source, "response_format_template", file),
-          .max_effort = text_in_module(source, "REASONING_EFFORT_MAX", file)};
+  DeepseekV4Texts texts;
+  for (const Name& name : kNames) texts.*name.text = text_in_module(source, name.constant, file);
+  return texts;
 }
 
 DeepseekV4Texts read_deepseek_v4_texts(const GgufMetadata& metadata) {
-  return {.tools = text_in_metadata(metadata, "varve.chat.tools_template"),
-          .response_format = text_in_metadata(metadata, "varve.chat.response_format_template"),
-          .max_effort = text_in_metadata(metadata, "varve.chat.max_effort")};
+  DeepseekV4Texts texts;
+  for (const Name& name : kNames) texts.*name.text = text_in_metadata(metadata, name.key);
+  return texts;
+}
+
+std::vector<std::pair<std::string, std::string>> gguf_entries_of(const DeepseekV4Texts& texts) {
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (const Name& name : kNames) {
+    if (const Result<std::string>& text = texts.*name.text) entries.emplace_back(name.key, *text);
+  }
+  return entries;
+}
+
+std::string python_module_of(const DeepseekV4Texts& texts) {
+  std::string module;
+  for (const Name& name : kNames) {
+    const Result<std::string>& text = texts.*name.text;
+    if (text) module += fmt::format("{} = {}\n", name.constant, python_literal(*text));
+  }
+  return module;
 }
 
 Result<std::string> fill_in(

@@ -28,6 +28,11 @@ DeepseekV4Texts read_deepseek_v4_texts(const std::string& dir);
 /// From the keys varve.chat.tools_template, .response_format_template, .max_effort.
 DeepseekV4Texts read_deepseek_v4_texts(const GgufMetadata& metadata);
 
+/// The same, of those texts that are there: the keys with their values, and a module that
+/// read_deepseek_v4_texts() reads, in "DIR/encoding/encoding_dsv4.py" (empty where none is there).
+std::vector<std::pair<std::string, std::string>> gguf_entries_of(const DeepseekV4Texts& texts);
+std::string python_module_of(const DeepseekV4Texts& texts);
+
 /// Puts values in the places that a text names in braces, as Python's str.format: {name}; {{ and }}
 /// are braces. Errors (bad_input): another name, a brace that stands alone.
 Result<std::string> fill_in(

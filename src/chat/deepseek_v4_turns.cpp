@@ -1,6 +1,9 @@
 #include "chat/deepseek_v4_turns.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <array>
 #include <map>
 #include <utility>
 
@@ -37,23 +40,39 @@ Result<std::string> text_field(const jinja::Dict& fields, std::string_view name)
   return bad_input("message field `{}`: expected a string, found {}", name, value->describe());
 }
 
-// Results may be lists of parts, of which texts alone are known to the model.
-Result<std::string> result_text(const jinja::Dict& message) {
+// Content may be a list of parts, of which texts alone are known to the model. In a tool's result
+// others leave a note.
+Result<std::string> content_text(const jinja::Dict& message, bool is_result) {
   const Value* const content = field(message, "content");
   if (content == nullptr || content->list() == nullptr) return text_field(message, "content");
   std::string text;
   for (const Value& item : content->list()->items) {
-    VARVE_TRY(const jinja::Dict* const part, object(item, "a part of a tool's result"));
+    VARVE_TRY(const jinja::Dict* const part, object(item, "a part of message field `content`"));
     VARVE_TRY(const std::string type, text_field(*part, "type"));
     if (&item != content->list()->items.data()) text += "\n\n";
     if (type == "text") {
       VARVE_TRY(const std::string piece, text_field(*part, "text"));
       text += piece;
-    } else {
+    } else if (is_result) {
       text += fmt::format("[Unsupported {}]", type);
+    } else {
+      return bad_input("message field `content`: expected parts of type `text`, found `{}`", type);
     }
   }
   return text;
+}
+
+// The token of a message's task; empty where it has none.
+Result<std::string> task_token(const jinja::Dict& message) {
+  constexpr std::array<std::string_view, 6> kTasks = {"action", "query", "authority",
+                                                      "domain", "title", "read_url"};
+  VARVE_TRY(const std::string task, text_field(message, "task"));
+  if (task.empty()) return task;
+  if (std::find(kTasks.begin(), kTasks.end(), task) == kTasks.end()) {
+    return bad_input("message field `task`: expected one of {}, found `{}`",
+                     fmt::join(kTasks, ", "), task);
+  }
+  return fmt::format("<｜{}｜>", task);
 }
 
 // The arguments of a call, whose text need not be JSON: it is then one argument.
@@ -94,10 +113,10 @@ class TurnReader {
   std::vector<DeepseekV4Turn> turns() && { return std::move(turns_); }
 
  private:
-  Result<void> add(const jinja::Dict& message, std::string_view role, const std::string* raw);
+  Result<void> add(const jinja::Dict& message, std::string_view role, const RawAnswer* raw);
   Result<void> read_calls(const jinja::Dict& message, DeepseekV4Turn& turn);
   Result<void> add_request_tools(const Value& tools);
-  void end_user_turn();
+  void end_user_turn(std::string task = {});
 
   std::vector<DeepseekV4Turn> turns_;
   std::vector<Part> parts_;              // of the user's turn that is being read
@@ -124,7 +143,7 @@ Result<void> TurnReader::read_calls(const jinja::Dict& message, DeepseekV4Turn& 
   return {};
 }
 
-void TurnReader::end_user_turn() {
+void TurnReader::end_user_turn(std::string task) {
   if (parts_.empty()) return;
   std::vector<std::pair<size_t, size_t>> results;  // places in the order of the calls, in parts_
   for (size_t i = 0; i < parts_.size(); ++i) {
@@ -133,7 +152,7 @@ void TurnReader::end_user_turn() {
     results.emplace_back(found == order_.end() ? 0 : found->second, i);
   }
   std::sort(results.begin(), results.end());
-  DeepseekV4Turn turn = {.role = "user"};
+  DeepseekV4Turn turn = {.role = "user", .task = std::move(task)};
   size_t next = 0;
   for (const Part& part : parts_) {
     if (&part != parts_.data()) turn.content += "\n\n";
@@ -146,24 +165,26 @@ void TurnReader::end_user_turn() {
 }
 
 Result<void> TurnReader::add(const jinja::Dict& message, std::string_view role,
-                             const std::string* raw) {
-  if (const Value* const task = field(message, "task"); task != nullptr && task->truth()) {
-    return bad_input("tasks of DeepSeek-V4's encoding are not known here");
-  }
+                             const RawAnswer* raw) {
   if (role == "tool") {
-    VARVE_TRY(std::string text, result_text(message));
+    VARVE_TRY(std::string text, content_text(message, true));
     VARVE_TRY(std::string id, text_field(message, "tool_call_id"));
     parts_.push_back({true, std::move(id), std::move(text)});
     return {};
   }
-  VARVE_TRY(std::string content, text_field(message, "content"));
+  VARVE_TRY(std::string content, content_text(message, false));
+  VARVE_TRY(std::string task, task_token(message));
   if (role == "user") {
     parts_.push_back({false, {}, std::move(content)});
+    if (!task.empty()) end_user_turn(std::move(task));
     return {};
   }
   end_user_turn();
-  DeepseekV4Turn turn = {.role = std::string(role), .content = std::move(content)};
+  DeepseekV4Turn turn = {
+      .role = std::string(role), .content = std::move(content), .task = std::move(task)};
   if (role == "assistant") {
+    const Value* const is_open = field(message, "wo_eos");
+    turn.is_open = is_open != nullptr && is_open->truth();
     VARVE_TRY(turn.reasoning, text_field(message, "reasoning_content"));
     VARVE_CHECKED(read_calls(message, turn));
     if (raw != nullptr) turn.raw = *raw;

@@ -49,7 +49,7 @@ class Module {
   void skip_comment() { at_ = std::min(source_.find('\n', at_), source_.size()); }
   /// Spaces, escaped ends of lines and, inside parentheses, all of them with comments.
   void skip_space(bool in_parentheses);
-  /// NAME [: TYPE] =, at the beginning of a line; behind it. False: nothing was taken.
+  /// NAME [: TYPE] = or NAME +=, at the beginning of a line; behind it. False: nothing was taken.
   bool take_assignment(std::string_view name);
   std::optional<Opening> opening() const;
   /// `is_raw`: escapes stay as they are.
@@ -61,6 +61,7 @@ class Module {
   std::string_view source_;
   const std::string& file_;
   size_t at_ = 0;
+  bool adds_ = false;  // the assignment that was taken
 };
 
 void Module::skip_space(bool in_parentheses) {
@@ -168,6 +169,7 @@ bool Module::take_assignment(std::string_view name) {
     if (take(":")) {
       at_ = std::min(source_.find_first_of("=\n#\"'", at_), source_.size());
     }
+    adds_ = take("+");
     return take("=") && !rest().starts_with("=");
   }();
   if (!is_taken) at_ = begin;
@@ -193,18 +195,21 @@ Result<std::string> Module::value() {
   skip_space(false);
   const bool is_whole = is_over() || source_[at_] == '\n' || source_[at_] == '\r' ||
                         source_[at_] == '#' || source_[at_] == ';';
-  if (n == 0 || !is_closed || !is_whole) return wrong("expected strings and nothing else");
+  if (n == 0 || !is_closed || !is_whole || adds_) return wrong("expected strings and nothing else");
   return out;
 }
 
 Result<std::optional<std::string>> Module::find(std::string_view name) {
+  std::optional<Result<std::string>> last;
   bool is_line_begin = true;
   while (!is_over()) {
     if (is_line_begin && take_assignment(name)) {
-      VARVE_TRY(std::string text, value());
-      return text;
-    }
-    if (source_[at_] == '#') {
+      const size_t begin = at_;
+      last = value();
+      // What is wrong with it matters only if it is the last one. It is gone through like all else.
+      if (!*last) at_ = begin;
+      is_line_begin = false;
+    } else if (source_[at_] == '#') {
       skip_comment();
     } else if (const auto next = opening(); next && (at_ == 0 || !is_word(source_[at_ - 1]))) {
       // What stands in strings is no code. Escapes that are not read are none of our concern here.
@@ -215,7 +220,8 @@ Result<std::optional<std::string>> Module::find(std::string_view name) {
       ++at_;
     }
   }
-  return std::nullopt;
+  if (!last) return std::nullopt;
+  return *std::move(last);
 }
 
 }  // namespace
@@ -224,6 +230,23 @@ Result<std::optional<std::string>> python_string(std::string_view source, std::s
                                                  const std::string& file) {
   if (!is_utf8(source)) return bad_input("{}: expected UTF-8", file);
   return Module(source, file).find(name);
+}
+
+std::string python_literal(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
+      out += fmt::format("\\x{:02x}", static_cast<unsigned>(c));
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
 }
 
 }  // namespace varve

@@ -8,6 +8,7 @@
 #include "chat/jinja/json.h"
 #include "chat/jinja/template.h"
 #include "chat/jinja/text.h"
+#include "chat/template_answers.h"
 #include "formats/gguf_metadata.h"
 #include "tokenizer/gguf_vocabulary.h"
 
@@ -34,6 +35,19 @@ AnswerSyntax syntax_of(std::string_view source) {
   return syntax;
 }
 
+// Of {"type": "function", "function": {"name": ..}}s.
+std::vector<std::string> tool_names(const Value& tools) {
+  std::vector<std::string> names;
+  if (tools.list() == nullptr) return names;
+  for (const Value& tool : tools.list()->items) {
+    const Value* const function = tool.dict() == nullptr ? nullptr : tool.dict()->find("function");
+    const jinja::Dict* const fields = function == nullptr ? tool.dict() : function->dict();
+    const Value* const name = fields == nullptr ? nullptr : fields->find("name");
+    if (name != nullptr && name->text() != nullptr) names.push_back(*name->text());
+  }
+  return names;
+}
+
 struct ParsedTemplate {
   static Result<ParsedTemplate> parse(std::string_view source, const std::string& name) {
     VARVE_TRY(Template parsed, Template::parse(source, name));
@@ -54,8 +68,8 @@ class TemplateFormat : public ChatFormat {
   std::string describe() const override { return usual_.rules.name(); }
 
  private:
-  Result<std::string> render_messages(const ChatRequest& request,
-                                      std::vector<Value> messages) const;
+  Result<std::string> render_messages(const ChatRequest& request, std::vector<Value> messages,
+                                      std::time_t now) const;
   const ParsedTemplate& template_for(const ChatRequest& request) const {
     return request.tools.truth() && with_tools_ ? *with_tools_ : usual_;
   }
@@ -66,21 +80,18 @@ class TemplateFormat : public ChatFormat {
 };
 
 Result<std::string> TemplateFormat::render(const ChatRequest& request) const {
-  if (!request.raw_answers.empty()) {
-    // Calls in content are what the template would have written around them. One that insists on
-    // seeing the calls gets them.
-    std::vector<Value> messages = request.messages;
-    for (const auto& [i, text] : request.raw_answers) {
-      if (i < messages.size()) messages[i] = chat_message("assistant", text);
-    }
-    Result<std::string> text = render_messages(request, std::move(messages));
-    if (text) return text;
-  }
-  return render_messages(request, request.messages);
+  const std::time_t now = std::time(nullptr);
+  VARVE_TRY(std::string text, render_messages(request, request.messages, now));
+  if (request.raw_answers.empty()) return text;
+  return with_raw_answers(request, std::move(text), template_for(request).syntax,
+                          [&](std::vector<Value> messages) {
+                            return render_messages(request, std::move(messages), now);
+                          });
 }
 
 Result<std::string> TemplateFormat::render_messages(const ChatRequest& request,
-                                                    std::vector<Value> all_messages) const {
+                                                    std::vector<Value> all_messages,
+                                                    std::time_t now) const {
   VARVE_TRY(Value messages, jinja::make_list(std::move(all_messages)));
   std::vector<std::pair<Value, Value>> variables;
   const auto add = [&](std::string_view name, Value value) {
@@ -93,7 +104,7 @@ Result<std::string> TemplateFormat::render_messages(const ChatRequest& request,
   add("add_generation_prompt", Value(request.add_generation_prompt));
   for (const auto& [name, value] : request.variables) add(name, value);
   VARVE_TRY(const Value all, jinja::make_dict(std::move(variables)));
-  return template_for(request).rules.render(*all.dict(), std::time(nullptr));
+  return template_for(request).rules.render(*all.dict(), now);
 }
 
 std::unique_ptr<AnswerParser> TemplateFormat::answer_parser(const ChatRequest& request) const {
@@ -106,7 +117,7 @@ std::unique_ptr<AnswerParser> TemplateFormat::answer_parser(const ChatRequest& r
         text && jinja::strip(*text, std::nullopt, jinja::Side::right).ends_with("<think>");
     if (is_open) syntax.reasoning = AnswerSyntax::Reasoning::open;
   }
-  return make_answer_parser(syntax);
+  return make_answer_parser(syntax, tool_names(request.tools));
 }
 
 // Fields of tokenizer_config.json; a token is a string, or an object with its `content`.

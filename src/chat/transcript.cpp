@@ -102,6 +102,23 @@ Result<void> Transcript::continue_to(std::string_view rendered) {
   return {};
 }
 
+Result<void> Transcript::add_read(std::string text) {
+  VARVE_TRY(const std::vector<int32_t> ids, tokenizer_->encode_marked(text));
+  stretches_.push_back({std::move(text), ids_.size(), false});
+  ids_.insert(ids_.end(), ids.begin(), ids.end());
+  return {};
+}
+
+std::vector<Transcript::Part> Transcript::parts() const {
+  std::vector<Part> parts;
+  for (size_t i = 0; i < stretches_.size(); ++i) {
+    const size_t begin = stretches_[i].first_id;
+    parts.push_back({stretches_[i].text, std::span(ids_).subspan(begin, end_id(i) - begin),
+                     stretches_[i].is_answer});
+  }
+  return parts;
+}
+
 void Transcript::add_answer(std::vector<int32_t> ids, std::string text) {
   stretches_.push_back({std::move(text), ids_.size(), true});
   ids_.insert(ids_.end(), ids.begin(), ids.end());

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,10 +29,20 @@ class Transcript {
   /// Errors: as of Tokenizer::encode; the transcript is then as it was.
   Result<void> continue_to(std::string_view rendered);
 
+  /// Appends what was read behind all that is there. Errors: as of Tokenizer::encode.
+  Result<void> add_read(std::string text);
   /// Appends what the model answered; `text` is what its ids stand for in the conversation.
   void add_answer(std::vector<int32_t> ids, std::string text);
 
   const std::vector<int32_t>& ids() const { return ids_; }
+
+  /// What add_read() and add_answer() would make it of.
+  struct Part {
+    std::string_view text;
+    std::span<const int32_t> ids;
+    bool is_answer = false;
+  };
+  std::vector<Part> parts() const;
 
   /// Bytes of `rendered`, from its beginning, whose ids continue_to() would keep.
   size_t common_bytes(std::string_view rendered) const;

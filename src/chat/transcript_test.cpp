@@ -119,6 +119,27 @@ TEST_F(TranscriptTest, WhatUsersWriteIsNoSpecialToken) {
   expect({257, 256, 259, 257, 256, 258});
 }
 
+TEST_F(TranscriptTest, ItsPartsMakeItAgain) {
+  ASSERT_TRUE(transcript_.continue_to("<u>" + tokenizer_.as_plain_text("<e>") + "<a>"));
+  transcript_.add_answer(bytes(tokenizer_, "ab"), "ab");
+  ASSERT_TRUE(
+      transcript_.continue_to("<u>" + tokenizer_.as_plain_text("<e>") + "<a>ab<e><u>ab<a>"));
+  Transcript again(tokenizer_);
+  for (const Transcript::Part& part : transcript_.parts()) {
+    if (part.is_answer) {
+      again.add_answer({part.ids.begin(), part.ids.end()}, std::string(part.text));
+    } else {
+      ASSERT_TRUE(again.add_read(std::string(part.text)));
+    }
+  }
+  EXPECT_EQ(transcript_.parts().size(), 3U);
+  EXPECT_EQ(again.ids(), transcript_.ids());
+  // An answer may be cut behind each of its tokens: it still is one.
+  ASSERT_TRUE(again.continue_to("<u>" + tokenizer_.as_plain_text("<e>") + "<a>a<e>"));
+  EXPECT_TRUE(again.parts()[1].is_answer);
+  EXPECT_EQ(again.parts()[1].ids.size(), 1U);
+}
+
 // Cut inside a prompt only where a special token stands: elsewhere pieces could be other ones.
 TEST_F(TranscriptTest, APromptIsCutAtSpecialTokens) {
   ASSERT_TRUE(transcript_.continue_to("<u>aab<a>b"));

@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <memory>
+#include <optional>
 
 #include "chat/chat_format.h"
 #include "cli/chat_model.h"
@@ -14,8 +15,11 @@
 #include "cli/interrupts.h"
 #include "cli/line_reader.h"
 #include "cli/model_path.h"
+#include "cli/output_file.h"
 #include "cli/prompt.h"
 #include "cli/sampler_flags.h"
+#include "cli/store_flags.h"
+#include "cli/transcript_file.h"
 #include "cli/verbs.h"
 #include "tokenizer/utf8.h"
 
@@ -31,7 +35,9 @@ constexpr int kResumePoints = 8;
 struct ChatFlags {
   EngineFlags engine;
   SamplerFlags sampler;
-  std::string system;
+  StoreFlags store;
+  std::string transcript;
+  std::optional<std::string> system;
   std::string chat_template;
   std::string think;
   std::string render;
@@ -86,6 +92,9 @@ void print_stats(const Conversation& chat, const Engine& engine) {
   std::string names;
   for (const std::string& name : chat.names()) names += (names.empty() ? "" : ", ") + name;
   fmt::print("branches: {}\n", names);
+  if (!chat.has_store()) return;
+  fmt::print("store: {} tokens of the last turn from it, {} in all\n", last.stored_tokens,
+             engine.reuse().stored_tokens);
 }
 
 Result<void> rewind(Conversation& chat, const std::string& argument) {
@@ -171,7 +180,8 @@ Result<void> take_turn(const std::string& message, Conversation& chat, Sampler& 
 // Ctrl-C ends an answer that is under way; at the prompt it ends the program.
 // Whoever sits at a terminal hears of what failed and goes on, the conversation being as it was; a
 // script ends with it.
-Result<void> converse(Conversation& chat, const Engine& engine, Sampler& sampler) {
+Result<void> converse(Conversation& chat, const Engine& engine, Sampler& sampler,
+                      const std::string& transcript) {
   const bool is_terminal = isatty(STDIN_FILENO) == 1;
   LineReader reader;
   std::string message;
@@ -181,8 +191,9 @@ Result<void> converse(Conversation& chat, const Engine& engine, Sampler& sampler
     const std::string prompt = chat.name() == "main" ? "> " : chat.name() + "> ";
     if (!read_message(reader, prompt, message)) break;
     if (message.empty()) continue;
-    const Result<void> done = message.starts_with('/') ? run_command(message, chat, engine, goes_on)
-                                                       : take_turn(message, chat, sampler);
+    Result<void> done = message.starts_with('/') ? run_command(message, chat, engine, goes_on)
+                                                 : take_turn(message, chat, sampler);
+    if (done && !transcript.empty()) done = write_transcript(transcript, chat.saved());
     if (done) continue;
     if (!is_terminal || done.error().kind == ErrorKind::internal) return done;
     fmt::print(stderr, "varve: {}\n", done.error().message);
@@ -206,10 +217,20 @@ Result<void> chat(const ChatFlags& flags) {
   }
   options.n_sessions = flags.n_branches;
   options.resume_points = kResumePoints;
+  VARVE_CHECKED(flags.store.apply(*shapes, options));
+  EngineFlags engine_flags = flags.engine;
+  VARVE_TRY(engine_flags.beside_bytes, flags.store.memory_bytes(*shapes, options));
+  VARVE_CHECKED(check_writable("--transcript", flags.transcript));
+  SavedConversation saved{{}, {}, Transcript(tokenizer)};
+  if (!flags.transcript.empty()) {
+    VARVE_TRY(saved, read_transcript(flags.transcript, tokenizer));
+  }
   VARVE_TRY(Sampler sampler, Sampler::create(sampling, shapes->vocab_size()));
-  VARVE_TRY(options, flags.engine.fit(*shapes, options, &tokenizer, 1));
+  VARVE_TRY(options, engine_flags.fit(*shapes, options, &tokenizer, 1));
   VARVE_TRY(const std::shared_ptr<Model> model, load_in_place_of(std::move(shapes), path));
+  VARVE_TRY(const std::unique_ptr<Store> store, flags.store.open(*model, path, options));
   VARVE_TRY(const std::unique_ptr<Engine> engine, Engine::create(model, options));
+  if (store) engine->set_store(*store);
   VARVE_TRY(const std::string placed,
             flags.engine.place_weights(*model, engine->memory().arena_bytes));
   Conversation::Setup setup = {.engine = engine.get(),
@@ -218,13 +239,20 @@ Result<void> chat(const ChatFlags& flags) {
                                .variables = std::move(variables),
                                .stop_ids = {},
                                .max_tokens = flags.n_tokens,
-                               .system = well_formed(flags.system)};
+                               .system = {},
+                               .has_store = store != nullptr};
   if (const auto id = end_of_turn_id(*format, tokenizer)) setup.stop_ids.push_back(*id);
   VARVE_TRY(Conversation conversation, Conversation::create(std::move(setup)));
+  conversation.resume(std::move(saved));
+  if (flags.system) conversation.set_system(well_formed(*flags.system));
   fmt::print(stderr, "varve: {}, {} tokens of context, weights {}; /help lists commands\n",
              format->describe(), options.ctx_tokens, placed);
+  if (conversation.n_turns() > 0) {
+    fmt::print(stderr, "varve: {}: it goes on behind {} {}\n", flags.transcript,
+               conversation.n_turns(), conversation.n_turns() == 1 ? "turn" : "turns");
+  }
   VARVE_CHECKED(catch_interrupts());
-  return converse(conversation, *engine, sampler);
+  return converse(conversation, *engine, sampler, flags.transcript);
 }
 
 }  // namespace
@@ -243,6 +271,10 @@ void add_chat(CLI::App& app, Action& action) {
   verb->add_option("--branches", flags->n_branches, "Branches to make room for")
       ->capture_default_str();
   flags->sampler.add_to(*verb);
+  flags->store.add_to(*verb);
+  verb->add_option("--transcript", flags->transcript,
+                   "File that keeps the conversation after each turn, of the branch that is\n"
+                   "talked in; where it is there already, the conversation goes on with it");
   verb->add_option("--render", flags->render,
                    "Only print the prompt text of the JSON messages in this file; '-' is\n"
                    "stdin. An array, or an object with messages, tools,\n"
@@ -253,6 +285,7 @@ void add_chat(CLI::App& app, Action& action) {
       "Examples:\n"
       "  varve chat MODEL --temp 0.7 --system 'Answer briefly.'\n"
       "  echo 'Name three rivers.' | varve chat MODEL\n"
+      "  varve chat MODEL --transcript talk.json --store ~/.cache/varve\n"
       "  varve chat MODEL --render messages.json");
   verb->callback([flags, &action] { action = [flags] { return chat(*flags); }; });
 }

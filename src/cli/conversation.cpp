@@ -44,16 +44,41 @@ ChatRequest Conversation::request(const std::string& question) const {
   return request;
 }
 
+Result<void> Conversation::begin_anew(const std::vector<int32_t>& ids, TurnReport& report) {
+  Engine& engine = *setup_.engine;
+  Session& session = branch().session;
+  // All may be in use: its place is the one that is taken.
+  {
+    const Session over = std::move(session);
+  }
+  const uint64_t stored_before = engine.reuse().stored_tokens;
+  Result<Session> anew = engine.new_session(ids);
+  if (!anew) {
+    VARVE_TRY(session, engine.new_session());
+    return tl::unexpected(anew.error());
+  }
+  session = std::move(*anew);
+  report.kept_tokens = session.n_reused();
+  report.stored_tokens = static_cast<int>(engine.reuse().stored_tokens - stored_before);
+  return {};
+}
+
 Result<bool> Conversation::read(const std::vector<int32_t>& ids, const TurnHooks& hooks,
                                 TurnReport& report) {
   Session& session = branch().session;
   const auto there = session.ids();
   const auto differs = std::mismatch(there.begin(), there.end(), ids.begin(), ids.end());
   report.kept_tokens = static_cast<int>(differs.first - there.begin());
-  report.read_tokens = static_cast<int>(ids.size()) - report.kept_tokens;
+  const auto n_ids = static_cast<int>(ids.size());
   const auto begin = Clock::now();
-  VARVE_CHECKED(session.rewind(report.kept_tokens));
-  VARVE_CHECKED(session.enqueue(std::span(ids).subspan(static_cast<size_t>(report.kept_tokens))));
+  if (setup_.has_store && report.kept_tokens < kBlockTokens &&
+      n_ids - report.kept_tokens >= kBlockTokens) {
+    VARVE_CHECKED(begin_anew(ids, report));
+  } else {
+    VARVE_CHECKED(session.rewind(report.kept_tokens));
+    VARVE_CHECKED(session.enqueue(std::span(ids).subspan(static_cast<size_t>(report.kept_tokens))));
+  }
+  report.read_tokens = n_ids - report.kept_tokens;
   Progress progress("reading", report.read_tokens, "tokens");
   while (session.n_pending() > 0) {
     if (hooks.is_cancelled()) return false;
@@ -110,7 +135,8 @@ Result<TurnReport> Conversation::turn(const std::string& text, Sampler& sampler,
   std::string answer_text;
   VARVE_TRY(std::vector<int32_t> ids, answer(sampler, hooks, report, answer_text));
   branch().messages.push_back(asked.messages.back());
-  branch().messages.push_back(setup_.format->answer(asked, answer_text));
+  // With marks: where its ids are forgotten it is read anew, and has no special token more.
+  branch().messages.push_back(setup_.format->answer(asked, setup_.tokenizer->decode_marked(ids)));
   transcript.add_answer(std::move(ids), std::move(answer_text));
   branch().transcript = std::move(transcript);
   branch().last = report;
@@ -153,6 +179,13 @@ void Conversation::clear() {
 
 void Conversation::set_system(const std::string& text) {
   branch().system = text;
+}
+
+void Conversation::resume(SavedConversation saved) {
+  branch().system = std::move(saved.system);
+  branch().messages = std::move(saved.messages);
+  branch().transcript = std::move(saved.transcript);
+  branch().last = {};
 }
 
 std::vector<std::string> Conversation::names() const {

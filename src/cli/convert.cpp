@@ -65,13 +65,14 @@ void print(const std::string& out, const Conversion& done) {
 // Beside OUT until all is written.
 Unfinished files_until_done(const std::string& out, bool to_gguf) {
   const fs::path part = out + ".part";
-  if (to_gguf) return {{part.string()}, ""};
+  if (to_gguf) return {{part.string()}, {}};
   std::vector<std::string> files;
-  for (const char* const name : {"config.json", "tokenizer.json", "tokenizer_config.json",
-                                 "model.safetensors.part", "model.safetensors"}) {
+  for (const char* const name :
+       {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.part",
+        "model.safetensors", "encoding/encoding_dsv4.py"}) {
     files.push_back((part / name).string());
   }
-  return {std::move(files), part.string()};
+  return {std::move(files), {(part / "encoding").string(), part.string()}};
 }
 
 Result<Conversion> to_directory(const Model& model, const std::string& out,

@@ -94,7 +94,7 @@ Result<void> make_model(const MakeModelFlags& flags) {
   Progress progress("writing", static_cast<double>(size.n_bytes) / kMiB, "MiB");
   const auto write = [&] {
     const Unfinished unfinished({(fs::path(flags.out) / "model.safetensors.part").string()},
-                                is_new ? flags.out : "");
+                                is_new ? std::vector{flags.out} : std::vector<std::string>());
     return deepseek_v4::write_synthetic(flags.out, *preset, seed, [&](size_t n_bytes, size_t) {
       progress.update(static_cast<double>(n_bytes) / kMiB);
     });

@@ -6,11 +6,11 @@
 
 namespace varve::cli {
 
-/// While it lives, Ctrl-C and SIGTERM take away `files`, those that are there, then `directory` if
-/// that leaves it empty ("" for none), and end the program. One at a time.
+/// While it lives, Ctrl-C and SIGTERM take away `files`, those that are there, then `directories`,
+/// in order, those that are empty then, and end the program. One at a time.
 class Unfinished {
  public:
-  Unfinished(std::vector<std::string> files, std::string directory);
+  Unfinished(std::vector<std::string> files, std::vector<std::string> directories);
   ~Unfinished();
   Unfinished(const Unfinished&) = delete;
   Unfinished& operator=(const Unfinished&) = delete;

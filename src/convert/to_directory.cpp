@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "chat/deepseek_v4_texts.h"
 #include "convert/convert.h"
 #include "convert/encoding.h"
 #include "convert/model_tensors.h"
@@ -120,6 +121,15 @@ Result<void> write_texts(const deepseek_v4::Config& config, const GgufVocabulary
   return write_text(folder / "tokenizer_config.json", tokenizer_config_json(*vocabulary));
 }
 
+// What is read from DIR/encoding/ again.
+Result<void> write_chat_texts(const GgufMetadata& metadata, const fs::path& folder) {
+  const std::string module = python_module_of(read_deepseek_v4_texts(metadata));
+  if (module.empty()) return {};
+  std::error_code error;
+  fs::create_directory(folder / "encoding", error);
+  return write_text(folder / "encoding" / "encoding_dsv4.py", module);
+}
+
 // What is written so far goes away where the rest fails.
 class UnfinishedFolder {
  public:
@@ -179,6 +189,7 @@ Result<Conversion> convert_to_directory(const Model& model, const GgufVocabulary
   UnfinishedFolder folder(part);
   VARVE_CHECKED(folder.create());
   VARVE_CHECKED(write_texts(v4.config(), vocabulary, part));
+  VARVE_CHECKED(write_chat_texts(*model.checkpoint().gguf(), part));
   VARVE_CHECKED(write_weights(pieces, part / "model.safetensors", progress));
   VARVE_CHECKED(folder.finish(to));
   return out;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "chat/deepseek_v4_texts.h"
 #include "convert/convert.h"
 #include "convert/encoding.h"
 #include "convert/model_tensors.h"
@@ -50,6 +51,9 @@ Result<Conversion> convert_to_gguf(const Model& model, const std::string& from,
   VARVE_CHECKED(add_v4_metadata(v4.config(), (folder / "config.json").string(), name, entries));
   Conversion out;
   VARVE_TRY(out.tokenizer, add_vocabulary(from, v4.config(), entries));
+  for (const auto& [key, text] : gguf_entries_of(read_deepseek_v4_texts(from))) {
+    entries.add(key, text);
+  }
   out.n_left_out = n_prediction_tensors(model.checkpoint(), v4.config().n_layers);
 
   const std::vector<ModelTensor> tensors = model_tensors(v4);

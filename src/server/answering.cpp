@@ -55,6 +55,7 @@ class AnswerRun {
   }
   Problem too_late() const;
   void remember(std::vector<int32_t> ids, std::string text);
+  void remember_calls();
   void log(std::string_view what);
   /// Of what only a stream says. False: nobody reads it.
   template <class Text>
@@ -86,6 +87,19 @@ void AnswerRun::remember(std::vector<int32_t> ids, std::string text) {
   job_.transcript->add_answer(std::move(ids), std::move(text));
   job_.memory->remember(std::move(*job_.transcript));
   job_.transcript.reset();
+}
+
+void AnswerRun::remember_calls() {
+  // Behind the ids what lies before a stop string inside of a token.
+  const std::string sampled = job_.tokenizer->decode(ids_);
+  const bool has_ids = text_.starts_with(sampled);
+  RawAnswer raw = {
+      .text = has_ids ? job_.tokenizer->decode_marked(ids_) : std::string(),
+      .is_thought = job_.parser->begins_in_reasoning(),
+  };
+  raw.text +=
+      job_.tokenizer->as_plain_text(std::string_view(text_).substr(has_ids ? sampled.size() : 0));
+  std::exchange(job_.answers, nullptr)->remember(events_, std::move(raw));
 }
 
 void AnswerRun::log(std::string_view what) {
@@ -130,14 +144,16 @@ bool AnswerRun::take_end(Finished finished) {
   std::vector<AnswerEvent> rest = job_.parser->finish();
   if (job_.answers != nullptr) {
     events_.insert(events_.end(), rest.begin(), rest.end());
-    std::exchange(job_.answers, nullptr)->remember(events_, std::move(text_));
+    remember_calls();
   }
   answer_.reason = finished.reason;
   answer_.stop_string = std::move(finished.stop_string);
   answer_.usage.n_sampled = finished.n_sampled;
   if (!hand_on(std::move(rest), true)) return false;
   if (!say([&] { return job_.writer->end(answer_); })) return false;
-  log(answer_.reason == FinishReason::length ? "length" : "stop");
+  std::string what = answer_.reason == FinishReason::length ? "length" : "stop";
+  if (const auto& complaint = job_.parser->complaint()) what += "; " + *complaint;
+  log(what);
   return true;
 }
 

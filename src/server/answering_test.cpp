@@ -191,6 +191,52 @@ TEST_F(AnsweringTest, ResponsesHaveItems) {
   for (size_t i = 0; i < events.size(); ++i) EXPECT_EQ(events[i]["sequence_number"], i);
 }
 
+// What was sampled as text is marked as text, also in the part of a token that a stop string left.
+TEST_F(AnsweringTest, TurnsThatCallAreKeptWithMarks) {
+  nlohmann::json json = byte_level_json({{"b", "c"}});
+  json["added_tokens"] = {added_token_json("<u>", 257), added_token_json("<tool_call>", 258)};
+  const Tokenizer tokenizer = Tokenizer::parse(json.dump(), "test.json").value();
+  const std::string text =
+      "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"<u>\"}}</tool_call>b";
+  const auto generation = std::make_shared<Generation>(GenerationRequest{.prompt = {1}}, 1000,
+                                                       std::make_shared<Doorbell>());
+  generation->push(Admitted{});
+  std::vector<int32_t> ids = {258};
+  for (const char c : text.substr(11, text.size() - 12)) ids.push_back(c);
+  for (const int32_t id : ids) {
+    generation->push(Piece{.text = std::string(tokenizer.piece(id)), .tokens = {{.id = id}}});
+  }
+  generation->push(Piece{.text = "b", .tokens = {}});
+  generation->push(Finished{.reason = FinishReason::stop_string, .stop_string = "c", .ids = ids});
+  AnswerMemory answers({});
+  AnswerJob asked = job(generation, chat());
+  asked.parser = make_answer_parser({.calls = AnswerSyntax::Calls::tagged_json});
+  asked.answers = &answers;
+  asked.tokenizer = &tokenizer;
+  const auto whole = whole_answer(std::move(asked), [] { return true; });
+  ASSERT_TRUE(whole);
+  ChatRequest again =
+      parse_chat_request("[" + Json::parse(*whole)["choices"][0]["message"].dump() + "]", "test")
+          .value();
+  answers.recall(again);
+  ASSERT_EQ(again.raw_answers.size(), 1U);
+  EXPECT_FALSE(again.raw_answers[0].is_thought);
+  const std::string& raw = again.raw_answers[0].text;
+  EXPECT_EQ(raw, tokenizer.decode_marked(ids) + "b");
+  EXPECT_NE(raw.find(tokenizer.as_plain_text("<u>")), raw.npos);
+}
+
+TEST_F(AnsweringTest, WhatIsMalformedIsContentAndLogged) {
+  const std::string text = "why</think><tool_call>{</tool_call>";
+  std::string logged;
+  AnswerJob asked = job(said(text, 4, FinishReason::end_token), chat());
+  asked.log = [&](const Usage&, std::string_view what) { logged = what; };
+  const auto whole = whole_answer(std::move(asked), [] { return true; });
+  ASSERT_TRUE(whole);
+  EXPECT_EQ(Json::parse(*whole)["choices"][0]["message"]["content"], "<tool_call>{</tool_call>");
+  EXPECT_EQ(logged, "stop; a block of tool calls is malformed");
+}
+
 TEST_F(AnsweringTest, WhatFailsIsSaidInTheStream) {
   for (const bool has_begun : {false, true}) {
     auto generation = std::make_shared<Generation>(GenerationRequest{.prompt = {1}}, 10,

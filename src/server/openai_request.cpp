@@ -69,7 +69,9 @@ Result<Value> read_message(const RequestFields& message) {
   add_text(entries, "role", role);
   add_text(entries, "content", std::move(content));
   if (role == "assistant") VARVE_CHECKED(add_assistant_fields(message, entries));
-  for (const std::string_view key : {"name", "tool_call_id"}) {
+  VARVE_TRY(const bool is_open, message.boolean_or("wo_eos", false));
+  if (is_open) entries.emplace_back(Value::text("wo_eos"), Value(true));
+  for (const std::string_view key : {"name", "tool_call_id", "task"}) {
     if (!message.has(key)) continue;
     VARVE_TRY(std::string text, message.string(key));
     add_text(entries, key, std::move(text));

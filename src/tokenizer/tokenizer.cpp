@@ -233,6 +233,27 @@ std::optional<int32_t> Tokenizer::id_of(std::string_view token_text) const {
   return parts_->file.vocabulary.find_spelt(token_text);
 }
 
+std::string Tokenizer::decode_marked(std::span<const int32_t> ids) const {
+  std::string text;
+  std::string spelt;  // since the last added token
+  std::string held;
+  const auto end_spelt = [&] {
+    finish_lossy(held, spelt);
+    text += as_plain_text(spelt);
+    spelt.clear();
+  };
+  for (const int32_t id : ids) {
+    if (parts_->file.added.find(id) == nullptr) {
+      append_lossy(piece(id), held, spelt);
+      continue;
+    }
+    end_spelt();
+    text += piece(id);
+  }
+  end_spelt();
+  return text;
+}
+
 bool Tokenizer::is_special(int32_t id) const {
   const AddedToken* token = parts_->file.added.find(id);
   return token != nullptr && token->special;

@@ -68,6 +68,9 @@ class Tokenizer {
   /// An added token always decodes to its own text, also one with letters of the byte alphabet in
   /// it (the `tokenizers` library turns "é" into the lone byte 0xE9 and that into U+FFFD).
   std::string decode(std::span<const int32_t> ids) const;
+  /// The same with a mark inside each added token that is spelt in the text and that no id stands
+  /// for: encode_marked() makes added tokens where they were, and nowhere else.
+  std::string decode_marked(std::span<const int32_t> ids) const;
 
   /// The largest id + 1. Not every id below it has to name a piece.
   int vocab_size() const;

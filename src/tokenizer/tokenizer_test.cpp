@@ -67,6 +67,24 @@ TEST(PlainText, HoldsNoAddedTokens) {
   EXPECT_EQ(encode(with, "<u>\uFDD0"), (Ids{257, 0xEF, 0xB7, 0x90}));  // a text like any other
 }
 
+TEST(PlainText, OfIdsHasAddedTokensWhereTheyWere) {
+  json file = byte_level_json({{"a", "b"}});
+  file["added_tokens"] = {added_token_json("<u>", 257), added_token_json("\u00E9!", 258)};
+  const Tokenizer tokenizer = parse(file);
+  for (const Ids& ids : {Ids{}, Ids{257, 256, 257}, Ids{'<', 'u', '>', 257, '<', 'u', '>', 'a'},
+                         Ids{258, 0xC3, 0xA9, '!'}, Ids{'<', 'u', 258, '>'}}) {
+    const std::string text = tokenizer.decode_marked(ids);
+    EXPECT_EQ(tokenizer.encode_marked(text).value(), ids) << text;
+    std::string unmarked = text;
+    for (size_t at; (at = unmarked.find(kPlainTextMark)) != unmarked.npos;) {
+      unmarked.erase(at, kPlainTextMark.size());
+    }
+    EXPECT_EQ(unmarked, tokenizer.decode(ids));
+  }
+  // Bytes that are no character stand alone, before an added token too.
+  EXPECT_EQ(tokenizer.decode_marked(Ids{0xC3, 257}), "\uFFFD<u>");
+}
+
 TEST(PlainText, OfRandomTextsReadsAsTheyAre) {
   const Tokenizer tokenizer = tiny();
   std::mt19937 random(5);
