@@ -567,6 +567,8 @@ class Limits(unittest.TestCase):
                                     ({"Origin": "http://evil.example"}, 403),
                                     ({"Origin": "null"}, 403),
                                     ({"Host": "evil.example", "Origin": "http://evil.example"}, 403),
+                                    ({"Host": "127.0.0.1.evil.example",
+                                      "Origin": "http://127.0.0.1.evil.example"}, 403),
                                     ({"Host": "localhost"}, 200), ({"Host": "[::1]:80"}, 200)):
                 self.assertEqual(server.get("/v1/models", **headers).status, status, headers)
 

@@ -56,6 +56,19 @@ class View(unittest.TestCase):
             admitted = [event for event in events if event["kind"] == "admitted"]
             self.assertEqual([event["cached_tokens"] for event in admitted], [0, n])
 
+    def test_who_may_see_it(self):
+        with Server("--sessions", 1, "--ctx", 256, "--api-key", "sesame") as server:
+            for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"),
+                               ("/cache.js", "text/javascript"), ("/page.css", "text/css")):
+                reply = server.get(path)
+                self.assertEqual(reply.status, 200, path)
+                self.assertEqual(reply.headers["Content-Type"], f"{kind}; charset=utf-8")
+                self.assertIn("default-src 'none'", reply.headers["Content-Security-Policy"])
+                self.assertEqual(server.post(path, {}).status, 401)
+            self.assertEqual(server.get("/v1/cache").status, 401)
+            self.assertEqual(server.get("/v1/cache", **{"x-api-key": "sesame"}).status, 200)
+            self.assertEqual(server.get("/page.json").status, 401)
+
     def check_layers(self, layers, n_tokens):
         self.assertEqual({layer["kind"] for layer in layers}, {"SWA", "CSA", "HCA"})
         for layer in layers:

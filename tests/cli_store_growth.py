@@ -30,7 +30,7 @@ class Growth(unittest.TestCase):
             self.assertEqual(len(re.findall("<rect ", plot.read_text())), 13)
         self.assertEqual(len(sums["turns"]), 12)
         twice = grow("--turns", 4, "--words", 1200, "--ctx", 16384)
-        # Three times the turn: as many blocks, and the same two ends of turns.
+        # Three times the turn: three times the blocks, and two points as before.
         self.assertGreater(twice["turns"][-1]["value_bytes"], sums["turns"][-1]["value_bytes"])
         self.assertLess(twice["value_bytes_a_token"], sums["value_bytes_a_token"])
 

@@ -123,10 +123,11 @@ void write_cache_metrics(const Engine& engine, server::MetricsText& out) {
 void write_store_metrics(const Store& store, server::MetricsText& out) {
   const StoreStats stats = store.stats();
   const auto number = [](uint64_t n) { return static_cast<double>(n); };
-  out.begin("varve_store_values", "gauge", "Values that are queued or on disk.");
+  out.begin("varve_store_values", "gauge", "Values of all models that are queued or on disk.");
   out.value(number(stats.blocks), "kind=\"block\"");
   out.value(number(stats.points), "kind=\"point\"");
-  out.gauge("varve_store_value_bytes", number(stats.value_bytes), "Bytes of those.");
+  out.gauge("varve_store_value_bytes", number(stats.value_bytes),
+            "Bytes of values, of all models.");
   out.gauge("varve_store_bytes", number(stats.disk_bytes), "Bytes of files.");
   out.gauge("varve_store_budget_bytes", number(stats.budget_bytes), "Bytes on disk at most.");
   out.gauge("varve_store_queued", number(stats.queued), "Values that wait to be written.");
@@ -183,7 +184,7 @@ Result<void> serve(ServeFlags& flags) {
   options.resume_points = kResumePoints;
   options.kept_points = kKeptPoints;
   VARVE_CHECKED(flags.store.apply(*shapes, options));
-  flags.engine.beside_bytes = server_bytes(server, options.n_sessions, shapes->vocab_size());
+  flags.engine.beside_bytes = server_bytes(server, options.n_sessions, *shapes);
   VARVE_TRY(const size_t store_bytes, flags.store.memory_bytes(*shapes, options));
   flags.engine.beside_bytes += store_bytes;
   VARVE_TRY(options, fit(flags.engine, *shapes, options, tokenizer));
@@ -263,8 +264,9 @@ void add_serve(CLI::App& app, Action& action) {
   verb->add_flag("--verbose", flags->verbose, "A line on stderr for each request");
   verb->footer(
       "Serves /v1/chat/completions /v1/completions /v1/responses /v1/models (OpenAI),\n"
-      "/v1/messages (Anthropic), /tokenize /detokenize /v1/sessions /metrics /health; see\n"
-      "docs/SERVER.md. Sampling flags are defaults for requests that do not say.\n"
+      "/v1/messages (Anthropic), /tokenize /detokenize /v1/sessions /v1/cache /metrics\n"
+      "/health, and a page at /; see docs/SERVER.md. Sampling flags are defaults for requests that "
+      "do not say.\n"
       "Examples:\n"
       "  varve serve MODEL --ctx 32768 --sessions 2 --memory 8G\n"
       "  curl http://127.0.0.1:8080/v1/chat/completions \\\n"

@@ -43,8 +43,10 @@ Result<void> StoreFlags::apply(const Model& shapes, EngineOptions& options) cons
   VARVE_CHECKED(parse_bytes("--store-budget", budget));
   const CacheLayout layout(shapes.cache_shape(), options.formats);
   if (resume == "auto") {
-    const double tokens = kBlocksPerPointBytes * static_cast<double>(layout.detail_bytes) /
-                          std::max(1.0, layout.bytes_per_token());
+    // Those points lie where blocks end.
+    const size_t bytes = bytes_in(layout.detail_ranges(kBlockTokens), layout.detail_bytes);
+    const double tokens =
+        kBlocksPerPointBytes * static_cast<double>(bytes) / std::max(1.0, layout.bytes_per_token());
     options.store_interval_tokens = std::max(
         options.resume_interval_tokens, static_cast<int>(std::min<double>(tokens, kMostInterval)));
     return {};

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kContext = 2048;
 constexpr int kInterval = 256;
-constexpr int kTurn = 100;
+constexpr int kTurn = 101;
 
 class PersistenceTest : public testing::Test {
  protected:
@@ -64,19 +64,20 @@ TEST_F(PersistenceTest, EveryEndOfATurnIsThereAfterARestart) {
   open();
   const std::vector<int32_t> all = ids(kContext);
   constexpr int kTurns = 12;
+  turn({all.begin(), all.begin() + 3});  // no entry is closed
   for (int i = 1; i <= kTurns; ++i) turn({all.begin(), all.begin() + i * kTurn});
   const int n_at_interval = kTurns * kTurn / kInterval;
-  EXPECT_EQ(store_->stats().points, static_cast<uint64_t>(n_at_interval + kTurns));
-  for (const int i : {11, 1, 6}) {
+  EXPECT_EQ(store_->stats().points, static_cast<uint64_t>(1 + n_at_interval + kTurns));
+  for (const int n : {3, 11 * kTurn, kTurn, 6 * kTurn}) {
     open();
-    std::vector<int32_t> edited(all.begin(), all.begin() + i * kTurn);
-    edited.insert(edited.end(), {400, 401, 402});
+    std::vector<int32_t> edited(all.begin(), all.begin() + n);
+    for (int i = 0; i < 140; ++i) edited.push_back(400 + i);
     const Session session = turn(edited);
-    EXPECT_EQ(session.n_reused(), i * kTurn);
+    EXPECT_EQ(session.n_reused(), n);
     const auto cold = Engine::create(model_, {.ctx_tokens = kContext}).value();
     Session other = cold->new_session().value();
     ASSERT_TRUE(other.append(edited));
-    EXPECT_TRUE(std::ranges::equal(session.logits(), other.logits())) << i;
+    EXPECT_TRUE(std::ranges::equal(session.logits(), other.logits())) << n;
   }
 }
 

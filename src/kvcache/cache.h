@@ -110,7 +110,8 @@ class Sequence {
   /// The window's row of token `pos`: valid for the last `window` tokens.
   std::byte* window_row(int layer, int pos) const;
   /// The compressor's input of token `pos`, state_width() kv values, then as many scores: valid for
-  /// the last state_tokens() tokens. The same for the index's compressor.
+  /// tokens whose entry is not closed and, where entries overlap, those of the entry before. The
+  /// same for the index's compressor.
   float* state_row(int layer, int pos) const;
   float* index_state_row(int layer, int pos) const;
 

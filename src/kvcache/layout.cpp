@@ -108,42 +108,31 @@ void CacheLayout::place_entries(const LayerShape& layer, LayerLayout& out) {
   if (layer.kind == LayerKind::csa) out.index_state_at = place_state(layer.index_state_width());
 }
 
-namespace {
-
-// Of a ring of `capacity` rows, those of tokens before `begin` or from `end` on.
-void add_stale_rows(int begin, int end, int capacity, size_t ring_at, size_t row_bytes,
-                    std::vector<ByteRange>& out) {
-  for (int row = 0; row < capacity; ++row) {
-    // The newest token of that row before `end`.
-    const int pos = end - 1 - ((end - 1 - row) % capacity + capacity) % capacity;
-    if (pos >= begin) continue;
-    out.push_back({ring_at + static_cast<size_t>(row) * row_bytes, row_bytes});
-  }
-}
-
-}  // namespace
-
 std::vector<ByteRange> CacheLayout::detail_ranges(int n_tokens) const {
-  std::vector<ByteRange> stale;
+  std::vector<ByteRange> kept;
+  size_t at = 0;
+  const auto leave_out = [&](size_t begin, size_t n_bytes) {
+    if (n_bytes == 0) return;
+    if (begin > at) kept.push_back({at, begin - at});
+    at = begin + n_bytes;
+  };
+  // Rings lie in the order of layers. Of `capacity` rows those of the last n_needed tokens stay.
+  const auto leave_out_rows = [&](size_t ring_at, int capacity, int width, int n_needed) {
+    const size_t row_bytes = 2 * static_cast<size_t>(width) * sizeof(float);
+    const int first = n_tokens % capacity, end = first + capacity - n_needed;
+    const auto bytes = [&](int n) { return static_cast<size_t>(n) * row_bytes; };
+    leave_out(ring_at, bytes(std::max(0, end - capacity)));
+    leave_out(ring_at + bytes(first), bytes(std::min(end, capacity) - first));
+  };
   for (size_t l = 0; l < layers.size(); ++l) {
     const LayerShape& layer = shape.layers[l];
     if (!layer.is_compressed()) continue;
-    // What is not closed yet; where windows overlap, the window before it too.
-    const int overlap = layer.state_tokens() - layer.ratio;
-    const int begin = std::max(0, n_tokens - n_tokens % layer.ratio - overlap);
-    const auto add = [&](size_t ring_at, int width) {
-      add_stale_rows(begin, n_tokens, layer.state_tokens(), ring_at,
-                     2 * static_cast<size_t>(width) * sizeof(float), stale);
-    };
-    add(layers[l].state_at, layer.state_width());
-    if (layer.index_state_width() > 0) add(layers[l].index_state_at, layer.index_state_width());
-  }
-  std::ranges::sort(stale, {}, &ByteRange::at);
-  std::vector<ByteRange> kept;
-  size_t at = 0;
-  for (const ByteRange& hole : stale) {
-    if (hole.at > at) kept.push_back({at, hole.at - at});
-    at = hole.at + hole.n_bytes;
+    // What is not closed yet; where entries overlap, what the last one was made of too.
+    const int capacity = layer.state_tokens();
+    const int n_needed = std::min(n_tokens, n_tokens % layer.ratio + capacity - layer.ratio);
+    leave_out_rows(layers[l].state_at, capacity, layer.state_width(), n_needed);
+    if (layer.index_state_width() == 0) continue;
+    leave_out_rows(layers[l].index_state_at, capacity, layer.index_state_width(), n_needed);
   }
   if (at < detail_bytes) kept.push_back({at, detail_bytes - at});
   return kept;

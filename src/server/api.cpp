@@ -1,5 +1,7 @@
 #include "server/api.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <exception>
 #include <nlohmann/json.hpp>
@@ -8,7 +10,6 @@
 #include "server/json_text.h"
 #include "server/openai_request.h"
 #include "server/openai_response.h"
-#include "server/page.h"
 
 namespace varve::server {
 
@@ -39,8 +40,11 @@ std::string_view host_name(std::string_view host) {
   return host.substr(0, host.find(':'));
 }
 
+// Not "127.0.0.1.example.com", which may be anybody's.
 bool is_this_machine(std::string_view name) {
-  return name == "localhost" || name == "[::1]" || name.starts_with("127.");
+  in_addr address;
+  return name == "localhost" || name == "[::1]" ||
+         (name.starts_with("127.") && inet_pton(AF_INET, std::string(name).c_str(), &address) == 1);
 }
 
 }  // namespace
@@ -65,10 +69,6 @@ const std::vector<Api::Route>& Api::routes() {
       {"GET", "/health", &Api::health},
       {"GET", "/metrics", &Api::metrics},
       {"GET", "/v1/cache", &Api::cache},
-      {"GET", "/", &Api::page},
-      {"GET", "/page.css", &Api::page},
-      {"GET", "/page.js", &Api::page},
-      {"GET", "/cache.js", &Api::page},
       {"GET", "/v1/models", &Api::models},
       {"GET", kModels, &Api::model},
       {"POST", "/v1/chat/completions", &Api::chat_completions},
@@ -124,7 +124,8 @@ std::optional<Problem> Api::refusal(const HttpRequest& request) const {
                    .message = "expected a Host that names this machine (localhost, 127.0.0.1)"};
   }
   // The page asks for the key; it says nothing of the model or of others.
-  if (request.path == "/health" || page_file(request.path) != nullptr) return std::nullopt;
+  const bool is_page = request.method == "GET" && page_file(request.path) != nullptr;
+  if (request.path == "/health" || is_page) return std::nullopt;
   std::string_view key = request.header("x-api-key");
   const std::string_view authorization = request.header("authorization");
   if (authorization.starts_with("Bearer ")) key = authorization.substr(7);
@@ -142,9 +143,12 @@ Api::Reply Api::route(HttpRequest& request) {
   if (request.problem_status != 0) {
     return tl::unexpected(Problem{.status = request.problem_status, .message = request.problem});
   }
+  if (const PageFile* const file = page_file(request.path); file && request.method == "GET") {
+    return page(*file);
+  }
   const Route* other = nullptr;
   for (const Route& one : routes()) {
-    const bool is_folder = one.path.size() > 1 && one.path.ends_with('/');
+    const bool is_folder = one.path.ends_with('/');
     if (is_folder ? !request.path.starts_with(one.path) : request.path != one.path) continue;
     if (one.method == request.method) return (this->*one.handler)(request);
     other = &one;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@
 #include "server/generation_loop.h"
 #include "server/http_server.h"
 #include "server/metrics.h"
+#include "server/page.h"
 #include "server/text_call.h"
 #include "server/transcript_memory.h"
 #include "tokenizer/tokenizer.h"
@@ -81,7 +83,7 @@ class Api {
 
   // ---- api_cache.cpp
   Reply cache(HttpRequest& request);
-  Reply page(HttpRequest& request);
+  static HttpReply page(const PageFile& file);
 
   // ---- api_sessions.cpp
   static constexpr std::string_view kSessions = "/v1/sessions/";
@@ -110,6 +112,7 @@ class Api {
   const ApiOptions options_;
   TranscriptMemory memory_;
   AnswerMemory answers_;
+  std::mutex cache_view_mutex_;
 };
 
 /// 400 with the sentence of an error that a request is to blame for, 500 for others.

@@ -87,6 +87,7 @@ Json array_of(const All& all, ToJson to_json) {
 }  // namespace
 
 Api::Reply Api::cache(HttpRequest&) {
+  const std::lock_guard one_at_a_time(cache_view_mutex_);  // for the memory that it takes
   const std::optional<CacheView> view = loop_->cache_view();
   if (!view) return tl::unexpected(busy());
   Json all_pools = array_of(view->pools, pool_json);
@@ -114,16 +115,15 @@ Api::Reply Api::cache(HttpRequest&) {
 }
 
 // It runs no script and asks nobody but what came from here.
-Api::Reply Api::page(HttpRequest& request) {
-  const PageFile* const file = page_file(request.path);
-  return HttpReply{.content_type = std::string(file->content_type),
+HttpReply Api::page(const PageFile& file) {
+  return HttpReply{.content_type = std::string(file.content_type),
                    .headers = {{"Content-Security-Policy",
                                 "default-src 'none'; script-src 'self'; style-src 'self'; "
                                 "connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
                                 "form-action 'none'; frame-ancestors 'none'"},
                                {"Cache-Control", "no-cache"},
                                {"X-Content-Type-Options", "nosniff"}},
-                   .body = std::string(file->bytes)};
+                   .body = std::string(file.bytes)};
 }
 
 }  // namespace varve::server

@@ -89,6 +89,8 @@ void CacheWatch::keep_layers(const Session& session) {
 void CacheWatch::attend() {
   const bool is_watched = Clock::now() < looks_until_;
   engine_->set_probe(is_watched && watched_ != nullptr ? this : nullptr);
+  if (is_watched || watched_ == nullptr) return;
+  for (LayerView& layer : layers_) layer.picks.clear();
 }
 
 void CacheWatch::begin(const Batch& batch) {
@@ -111,11 +113,12 @@ void CacheWatch::ints(std::string_view name, int layer, const int32_t* rows, int
     return;
   }
   const int32_t* const row = rows + static_cast<ptrdiff_t>(i) * row_width;
-  layers_[static_cast<size_t>(layer)].picks.assign(row, row + row_width);
+  layers_[static_cast<size_t>(layer)].picks.assign(
+      row, row + std::min(static_cast<size_t>(row_width), kMaxPicks));
 }
 
 CacheView CacheWatch::look() {
-  looks_until_ = Clock::now() + kAttention;
+  looks_until_ = Clock::now() + attention_;
   CacheView view;
   view.runs.assign(runs_.begin(), runs_.end());
   view.layers = layers_;

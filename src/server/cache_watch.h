@@ -21,7 +21,8 @@ struct LayerView {
   int n_window = 0;   // of the newest tokens, those whose own rows are kept
   int n_entries = 0;  // behind them: of a layer of keys and values without a window, its tokens
   /// Of a layer that picks: entries that the last token attended to. Empty where it was not looked
-  /// at, as before the first token that was read while someone looked.
+  /// at, as before the first token that was read while someone looked; at most
+  /// CacheWatch::kMaxPicks of them.
   std::vector<int32_t> picks = {};
 };
 
@@ -71,10 +72,13 @@ class CacheWatch : private Probe {
  public:
   static constexpr size_t kMaxRuns = 8;  // that are over, in a view
   static constexpr size_t kMaxEvents = 64;
-  /// Who has not looked for so long does not look any more.
-  static constexpr std::chrono::seconds kAttention = std::chrono::seconds(10);
+  /// Of a layer, in a view.
+  static constexpr size_t kMaxPicks = 2048;
 
-  explicit CacheWatch(Engine& engine) : engine_(&engine) {}
+  /// Who has not looked for as long as `attention` does not look any more.
+  explicit CacheWatch(Engine& engine,
+                      std::chrono::milliseconds attention = std::chrono::seconds(10))
+      : engine_(&engine), attention_(attention) {}
   ~CacheWatch() override { engine_->set_probe(nullptr); }
   CacheWatch(const CacheWatch&) = delete;
   CacheWatch& operator=(const CacheWatch&) = delete;
@@ -85,7 +89,7 @@ class CacheWatch : private Probe {
   /// The session as it is now; `is_over`: for the last time. Resume points that it has not had
   /// before are events.
   void see(uint64_t run, const Session& session, bool is_over = false);
-  /// Before a step: looks on at it, or not.
+  /// Before a step: looks on at it, or forgets what would not be the last token's any more.
   void attend();
   /// What was seen. From now on picks are copied.
   CacheView look();
@@ -104,6 +108,7 @@ class CacheWatch : private Probe {
   void keep_layers(const Session& session);
 
   Engine* engine_;
+  const std::chrono::milliseconds attention_;
   Clock::time_point looks_until_ = {};
   std::deque<RunView> runs_;  // the newest first
   std::vector<LayerView> layers_;

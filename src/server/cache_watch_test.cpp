@@ -35,7 +35,7 @@ class CacheWatchTest : public testing::Test {
 
   const std::unique_ptr<Engine> engine_ =
       Engine::create(tiny(), {.ctx_tokens = kContext, .n_sessions = 3}).value();
-  CacheWatch watch_{*engine_};
+  CacheWatch watch_{*engine_, std::chrono::hours(1)};
 };
 
 TEST_F(CacheWatchTest, PicksAreThoseOfTheNewestRunsLastToken) {
@@ -55,7 +55,7 @@ TEST_F(CacheWatchTest, PicksAreThoseOfTheNewestRunsLastToken) {
 
   // Alone the same tokens pick the same.
   const auto alone = Engine::create(tiny(), {.ctx_tokens = kContext}).value();
-  CacheWatch watch(*alone);
+  CacheWatch watch(*alone, std::chrono::hours(1));
   watch.look();
   Session again = alone->new_session(ids_from(50, 300)).value();
   const uint64_t second = watch.admit(again, 300, 0);
@@ -82,6 +82,27 @@ TEST_F(CacheWatchTest, NothingIsCopiedWhileNobodyLooks) {
   read();
   watch_.see(run, session);
   for (const LayerView& layer : watch_.look().layers) EXPECT_TRUE(layer.picks.empty());
+}
+
+// What was seen is not the last token's once others were read.
+TEST_F(CacheWatchTest, PicksGoWithThoseWhoLooked) {
+  CacheWatch watch(*engine_, std::chrono::milliseconds(0));
+  Session session = engine_->new_session(ids_from(7, 200)).value();
+  const uint64_t run = watch.admit(session, 200, 0);
+  watch_.admit(session, 200, 0);
+  watch_.look();
+  read();
+  watch_.see(1, session);
+  const auto n_picking = [](const CacheView& view) {
+    return std::ranges::count_if(view.layers, [](const LayerView& l) { return !l.picks.empty(); });
+  };
+  EXPECT_GT(n_picking(watch_.look()), 0);
+
+  watch.look();
+  watch.attend();  // and nobody looks any more
+  ASSERT_TRUE(session.append(ids_from(9, 5)));
+  watch.see(run, session);
+  EXPECT_EQ(n_picking(watch.look()), 0);
 }
 
 TEST_F(CacheWatchTest, EventsAndBytesAreThoseOfTheCache) {

@@ -177,11 +177,20 @@ bool GenerationLoop::advance() {
       ++stats.n_steps;
       stats.n_read_tokens += static_cast<uint64_t>(n_read);
     });
+    see_interval_points();
   }
   for (const auto& run : runs_) did |= sample(*run);
   std::erase_if(runs_, [](const auto& run) { return run->is_over; });
   count_sessions();
   return did;
+}
+
+// The engine makes a resume point at each multiple of its interval.
+void GenerationLoop::see_interval_points() {
+  for (const auto& run : runs_) {
+    if (run->session.n_tokens() % engine_->options().resume_interval_tokens != 0) continue;
+    watch_.see(run->number, run->session);
+  }
 }
 
 bool GenerationLoop::take_visit() {
@@ -242,7 +251,10 @@ Result<void> GenerationLoop::start(const std::shared_ptr<Generation>& generation
   const uint64_t stored_before = engine_->reuse().stored_tokens;
   VARVE_TRY(Session session, pool_.acquire(request.prompt));
   const int n_cached = session.n_reused();
-  const uint64_t n_stored = engine_->reuse().stored_tokens - stored_before;
+  // Blocks from the store are the last ones of those that are known.
+  const int beyond = std::max(0, session.sequence().restored_tokens() - n_cached);
+  const auto stored = static_cast<int>(engine_->reuse().stored_tokens - stored_before);
+  const int n_stored = std::clamp(stored - beyond, 0, n_cached);
   auto run = std::make_unique<Run>(generation, std::move(session), std::move(sampler), *tokenizer_);
   const int room = engine_->options().ctx_tokens - static_cast<int>(request.prompt.size()) + 1;
   run->n_left = std::min(request.max_tokens.value_or(room), room);
@@ -253,8 +265,7 @@ Result<void> GenerationLoop::start(const std::shared_ptr<Generation>& generation
     stats.n_restored_tokens = engine_->reuse().stored_tokens;
     stats.wait_seconds.observe(waited);
   });
-  run->number = watch_.admit(run->session, static_cast<int>(request.prompt.size()),
-                             std::min(static_cast<int>(n_stored), n_cached));
+  run->number = watch_.admit(run->session, static_cast<int>(request.prompt.size()), n_stored);
   generation->push(Admitted{n_cached});
   runs_.push_back(std::move(run));
   return {};
@@ -359,7 +370,7 @@ void GenerationLoop::finish(Run& run, FinishReason reason) {
 // What was read by now is a place to go on from.
 void GenerationLoop::leave(Run& run) {
   run.is_over = true;
-  if (run.session.n_tokens() > 0) run.session.save_resume_point();
+  run.session.save_resume_point();
   watch_.see(run.number, run.session, true);
   pool_.release(std::move(run.session));
 }
@@ -380,6 +391,7 @@ void GenerationLoop::fail_all() {
   for (Visit& visit : visits) visit.done.set_value(false);
   for (const auto& generation : waiting) fail(*generation, shutting_down());
   for (const auto& run : runs_) {
+    if (run->is_over) continue;
     leave(*run);
     fail(*run->generation, shutting_down());
   }

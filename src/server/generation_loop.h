@@ -96,6 +96,7 @@ class GenerationLoop {
   };
 
   bool ask(std::function<void()> look);
+  void see_interval_points();
   bool take_visit();
   bool drop_cancelled();
   bool admit();

@@ -12,7 +12,7 @@ struct PageFile {
   std::string_view bytes;
 };
 
-/// All of them. Made from src/server/page/ by the build.
+/// All of them. Made from web/ by the build.
 std::span<const PageFile> page_files();
 
 /// Null: the path is none of the page.

@@ -1,5 +1,6 @@
 #include "server/server.h"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -20,16 +21,22 @@ constexpr size_t kConnectionBytes = size_t{128} << 10;
 // A body, the values that it parses to, the text that they render to.
 constexpr size_t kBytesPerBodyByte = 4;
 
-// Copies of the picks of one token and their JSON, for those who look at the cache.
-constexpr size_t kCacheViewBytes = size_t{4} << 20;
+// Of a pick in a view of the cache: it is kept, copied, a value of JSON and text, which grows by
+// half more than it is. One view is made at a time.
+constexpr size_t kBytesPerPick = 48;
+
+size_t cache_view_bytes(const CacheShape& shape) {
+  const auto n = std::ranges::count_if(shape.layers, &LayerShape::is_picked);
+  return static_cast<size_t>(n) * CacheWatch::kMaxPicks * kBytesPerPick;
+}
 
 }  // namespace
 
-size_t server_bytes(const ServerOptions& options, int n_sessions, int vocab_size) {
-  return kCacheViewBytes + options.http.max_connections * kConnectionBytes +
+size_t server_bytes(const ServerOptions& options, int n_sessions, const Model& model) {
+  return cache_view_bytes(model.cache_shape()) + options.http.max_connections * kConnectionBytes +
          options.http.max_bodies_bytes * kBytesPerBodyByte + TranscriptMemory::Limits{}.n_bytes +
          Api::kAnswers.n_bytes + SessionPool::kMaxKeptTokens * sizeof(int32_t) +
-         static_cast<size_t>(n_sessions) * Sampler::table_bytes(vocab_size);
+         static_cast<size_t>(n_sessions) * Sampler::table_bytes(model.vocab_size());
 }
 
 Server::Server(Engine& engine, ServedModel model, const ServerOptions& options)

@@ -43,7 +43,7 @@ inline constexpr size_t kStoreMisses = 10;
 std::string_view miss_name(StoreMiss miss);
 
 /// Of values that this version writes and reads.
-inline constexpr uint16_t kStoreVersion = 1;
+inline constexpr uint16_t kStoreVersion = 2;
 
 /// A value before it is written. `open` is empty but for points.
 struct ValueParts {

@@ -5,7 +5,7 @@ import {draw} from "./cache.js";
 
 const BUSY_MS = 250, IDLE_MS = 2000;  // between two looks at the cache
 const at = (id) => document.getElementById(id);
-const messages = [];  // {role, content, reasoning, cost}
+const messages = [];  // {role, content, reasoning, cost: [texts]}
 let running = null;   // AbortController of the answer that comes
 let key = sessionStorage.getItem("varve-key") ?? "";
 
@@ -19,9 +19,10 @@ function complain(text) {
 }
 
 async function ask(path, options = {}) {
+  const asked = key;
   const reply = await fetch(path, {...options, headers: headers()});
   if (reply.ok) return reply;
-  if (reply.status === 401) at("key-form").hidden = false;
+  if (reply.status === 401 && asked === key) at("key-form").hidden = false;
   const problem = await reply.json().catch(() => null);
   throw new Error(problem?.error?.message ?? `the server answered ${reply.status}`);
 }
@@ -67,7 +68,7 @@ function show(message, node) {
     reasoning.lastChild.textContent = message.reasoning;
     reasoning.hidden = false;
   }
-  node.querySelector(".cost").textContent = message.cost ?? "";
+  node.querySelector(".cost").textContent = message.cost.join("; ");
 }
 
 function push(message) {
@@ -122,7 +123,7 @@ function take(chunk, message) {
   message.reasoning += delta.reasoning_content ?? "";
   if (chunk.usage) {
     const {prompt_tokens: n, prompt_tokens_details: details} = chunk.usage;
-    message.cost += `; ${details.cached_tokens} of ${n} prompt tokens known`;
+    message.cost.push(`${details.cached_tokens} of ${n} prompt tokens known`);
   }
 }
 
@@ -134,7 +135,7 @@ function setRunning(controller) {
 
 async function answer() {
   const asked = messages.map(({role, content}) => ({role, content}));
-  const message = {role: "assistant", content: "", reasoning: "", cost: ""};
+  const message = {role: "assistant", content: "", reasoning: "", cost: []};
   const node = push(message);
   setRunning(new AbortController());
   complain("");
@@ -154,17 +155,18 @@ async function answer() {
     });
     for await (const chunk of events(reply)) {
       take(chunk, message);
-      if (!message.cost && (message.content || message.reasoning)) {
-        message.cost = `first token after ${((performance.now() - began) / 1000).toFixed(2)} s`;
+      if (message.cost.length === 0 && (message.content || message.reasoning)) {
+        message.cost.push(`first token after ${((performance.now() - began) / 1000).toFixed(2)} s`);
       }
       show(message, node);
       node.scrollIntoView({block: "end"});
     }
+    if (!message.content && !message.reasoning) complain("the model said nothing");
   } catch (problem) {
     if (problem.name !== "AbortError") complain(problem.message);
-    const isLast = messages.at(-1) === message;  // not after "New chat"
-    if (isLast && !message.content && !message.reasoning) cutTo(messages.length - 1);
   }
+  const isLast = messages.at(-1) === message;  // not after "New chat"
+  if (isLast && !message.content && !message.reasoning) cutTo(messages.length - 1);
   setRunning(null);
   look();
 }
@@ -173,7 +175,7 @@ function send() {
   const text = at("text").value;
   if (running || !text.trim()) return;
   at("text").value = "";
-  push({role: "user", content: text});
+  push({role: "user", content: text, cost: []});
   answer();
 }
 
@@ -187,8 +189,10 @@ async function look() {
   clearTimeout(timer);
   try {
     if (!document.hidden) draw(await (await ask("/v1/cache")).json());
+    at("cache-problem").hidden = true;
   } catch (problem) {
-    if (!running) complain(problem.message);
+    at("cache-problem").textContent = problem.message;
+    at("cache-problem").hidden = false;
   }
   looking = false;
   timer = setTimeout(look, running ? BUSY_MS : IDLE_MS);
@@ -197,6 +201,7 @@ async function look() {
 async function begin() {
   try {
     const {data: [model]} = await (await ask("/v1/models")).json();
+    at("key-form").hidden = true;
     at("model").textContent = `${model.id}, contexts of ${model.max_model_len.toLocaleString("en")} tokens`;
     complain("");
   } catch (problem) {
@@ -212,13 +217,14 @@ at("ask").addEventListener("submit", (event) => {
 at("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
-    send();
+    at("ask").requestSubmit();  // which looks at the settings too
   }
 });
 at("stop").addEventListener("click", () => running?.abort());
 at("new").addEventListener("click", () => {
   running?.abort();
   cutTo(0);
+  complain("");
 });
 at("key-form").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,5 +1,5 @@
 # Writes OUT, the source of page_files(), from FILES of DIR.
-set(text "// Made from src/server/page/ by embed.cmake.\n#include \"server/page.h\"\n\nnamespace varve::server {\nnamespace {\n\n")
+set(text "// Made from web/ by embed.cmake.\n#include \"server/page.h\"\n\nnamespace varve::server {\nnamespace {\n\n")
 set(list "")
 set(n 0)
 foreach(file IN LISTS FILES)
