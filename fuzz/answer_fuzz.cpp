@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,7 @@ struct Joined {
   std::string content;
   std::string calls;
   std::string complaint;
+  std::map<std::string, std::string> parts;  // of arguments, by the ids of calls
 };
 
 void add(Joined& joined, const std::vector<varve::AnswerEvent>& events) {
@@ -33,7 +35,13 @@ void add(Joined& joined, const std::vector<varve::AnswerEvent>& events) {
       case varve::AnswerEvent::Kind::content:
         joined.content += event.text;
         break;
+      case varve::AnswerEvent::Kind::call_part:
+        require(!event.text.empty() && !event.call.id.empty() && !event.call.name.empty());
+        joined.parts[event.call.id] += event.text;
+        break;
       case varve::AnswerEvent::Kind::tool_call: {
+        const auto parts = joined.parts.find(event.call.id);
+        require(parts == joined.parts.end() || parts->second == event.call.arguments);
         const auto arguments = varve::jinja::from_json(event.call.arguments, "arguments");
         require(arguments && arguments->dict() != nullptr);
         require(!event.call.name.empty());

@@ -201,6 +201,11 @@ bool StreamParser::read_calls() {
   switch (calls_->read(held_, at_, call)) {
     case CallReader::Step::needs_more:
       return is_over_ && end_calls();
+    case CallReader::Step::part:
+      events_.push_back({.kind = AnswerEvent::Kind::call_part,
+                         .text = std::exchange(call.arguments, {}),
+                         .call = std::move(call)});
+      return true;
     case CallReader::Step::call:
       events_.push_back(
           {.kind = AnswerEvent::Kind::tool_call, .text = {}, .call = std::move(call)});
@@ -287,6 +292,8 @@ Value answer_message(const std::vector<AnswerEvent>& events) {
         break;
       case AnswerEvent::Kind::content:
         content += event.text;
+        break;
+      case AnswerEvent::Kind::call_part:
         break;
       case AnswerEvent::Kind::tool_call:
         calls.push_back(call_value(event.call));

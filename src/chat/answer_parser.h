@@ -1,7 +1,8 @@
 // What a model writes, taken apart as it comes: reasoning, content, calls of tools.
 //
 // However the text is cut into pieces, the joined events are the same. What may be the beginning of
-// a marker is held back until more is known; what looks like a call and is none is content.
+// a marker is held back until more is known; what looks like a call and is none is content. Pieces
+// of a call's arguments come before it is known to be one, for those who want to see them grow.
 #pragma once
 
 #include <memory>
@@ -22,8 +23,13 @@ struct AnswerToolCall {
 };
 
 struct AnswerEvent {
-  enum class Kind { reasoning, content, tool_call } kind = Kind::content;
-  std::string text = {};  // of reasoning and content; never empty there
+  enum class Kind {
+    reasoning,
+    content,
+    call_part,  // `text` is a piece of the arguments of `call`, which has an id and a name
+    tool_call,  // all of it: if there were parts, its arguments are their texts joined
+  } kind = Kind::content;
+  std::string text = {};  // of all but whole calls; never empty there
   AnswerToolCall call = {};
 };
 
@@ -32,7 +38,8 @@ class AnswerParser {
   virtual ~AnswerParser() = default;
 
   /// The events that are certain by now. `text` may be cut anywhere between characters; a call
-  /// comes out when its last byte went in.
+  /// comes out when its last byte went in. Parts may also come of one that never ends, or turns out
+  /// to be none: its text is content then.
   virtual std::vector<AnswerEvent> push(std::string_view text) = 0;
   /// No more text comes: the rest. To be called once, last.
   virtual std::vector<AnswerEvent> finish() = 0;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <map>
 #include <random>
 #include <set>
 
@@ -22,8 +23,19 @@ constexpr AnswerSyntax kQwen = {
     .reasoning = Reasoning::optional, .calls = Calls::tagged_json, .trims_lines = true};
 constexpr AnswerSyntax kLlama = {.calls = Calls::bare_json, .trims_lines = true};
 
+// Of pieces of arguments it remembers what a call's came to.
 void add_events(std::string& shown, Kind& last, const std::vector<AnswerEvent>& events) {
+  static std::map<std::string, std::string> parts;
   for (const AnswerEvent& event : events) {
+    if (event.kind == Kind::call_part) {
+      EXPECT_FALSE(event.text.empty());
+      EXPECT_FALSE(event.call.name.empty());
+      parts[event.call.id] += event.text;
+      continue;
+    }
+    if (const auto part = parts.find(event.call.id); part != parts.end()) {
+      EXPECT_EQ(part->second, event.call.arguments);
+    }
     if (event.kind == Kind::tool_call) {
       EXPECT_EQ(event.call.id.size(), 29U);
       shown += "[call " + event.call.name + " " + event.call.arguments;
@@ -213,6 +225,51 @@ TEST(AnswerParser, WhatIsNotAsItShouldBeIsNamed) {
   EXPECT_EQ(complaint(kLlama, "{\"x\": 5"), "");
 }
 
+TEST(AnswerParser, ArgumentsOfDsmlCallsComeInParts) {
+  const std::string call =
+      block(invoke("f", parameter("x", "true", "é\n\"" + std::string(40, 'a')) +
+                            parameter("y", "false", "[1]")) +
+            invoke("g", ""));
+  const auto parser = make_answer_parser(kDsml);
+  std::vector<std::string> parts;
+  std::string id;
+  size_t n_first = 0;
+  const size_t end_of_x = call.find("</｜DSML｜parameter>");
+  for (size_t i = 0; i < call.size(); ++i) {
+    for (const AnswerEvent& event : parser->push(call.substr(i, 1))) {
+      if (event.kind == Kind::call_part) {
+        EXPECT_EQ(event.call.name, "f");
+        EXPECT_TRUE(event.call.arguments.empty());
+        EXPECT_TRUE(id.empty() || id == event.call.id);
+        id = event.call.id;
+        parts.push_back(event.text);
+        if (i < end_of_x) ++n_first;
+      } else if (event.call.name == "f") {
+        std::string joined;
+        for (const std::string& part : parts) joined += part;
+        EXPECT_EQ(event.call.id, id);
+        EXPECT_EQ(event.call.arguments, joined);
+        EXPECT_EQ(joined, "{\"x\": \"é\\n\\\"" + std::string(40, 'a') + "\", \"y\": [1]}");
+      } else {
+        EXPECT_EQ(event.call.arguments, "{}");
+      }
+    }
+  }
+  EXPECT_GT(n_first, 20U);  // while the value is being written
+  // All at once, and of a call that is none.
+  const auto kinds = [](std::string_view text) {
+    std::vector<Kind> all;
+    const auto other = make_answer_parser(kDsml);
+    for (const AnswerEvent& event : other->push(text)) all.push_back(event.kind);
+    for (const AnswerEvent& event : other->finish()) all.push_back(event.kind);
+    return all;
+  };
+  EXPECT_EQ(kinds(call), (std::vector{Kind::tool_call, Kind::tool_call}));
+  const std::string cut = call.substr(0, end_of_x);
+  EXPECT_EQ(kinds(cut), (std::vector{Kind::call_part, Kind::content}));
+  EXPECT_EQ(parsed(kDsml, cut), "[c " + cut + "]");
+}
+
 TEST(AnswerParser, WhatIsCertainIsNotHeldBack) {
   const auto parser = make_answer_parser(kThinkingDsml);
   std::string said;
@@ -289,7 +346,11 @@ TEST(AnswerParser, LongAnswersTakeLinearTime) {
   std::string text = block(invoke("f", parameter("x", "true", value)));
   const auto parser = make_answer_parser(kDsml);
   size_t n_calls = 0;
-  for (const char c : text) n_calls += parser->push(std::string_view(&c, 1)).size();
+  for (const char c : text) {
+    for (const AnswerEvent& event : parser->push(std::string_view(&c, 1))) {
+      if (event.kind == Kind::tool_call) ++n_calls;
+    }
+  }
   EXPECT_EQ(n_calls, 1U);
 }
 

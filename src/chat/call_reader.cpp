@@ -39,6 +39,17 @@ std::optional<std::string> json_text(const Value& value) {
   return text ? std::optional(std::move(*text)) : std::nullopt;
 }
 
+// Of the first n bytes those that are whole characters.
+size_t whole_characters(std::string_view text, size_t n) {
+  size_t begin = n;  // of the last one
+  while (begin > 0 && n - begin < 4 &&
+         (static_cast<unsigned char>(text[begin - 1]) & 0xC0) == 0x80) {
+    --begin;
+  }
+  if (begin > 0 && static_cast<unsigned char>(text[begin - 1]) >= 0xC0) --begin;
+  return is_utf8(text.substr(begin, n - begin)) ? n : begin;
+}
+
 // {"name": .., "arguments" or "parameters": ..}; the arguments may be a string of JSON.
 bool read_json_call(std::string_view json, AnswerToolCall& call) {
   const Result<Value> root = jinja::from_json(json, "call");
@@ -86,8 +97,15 @@ class DsmlReader : public CallReader {
   std::optional<Step> read_name(std::string_view text, size_t& at);
   std::optional<Step> read_kind(std::string_view text, size_t& at);
   std::optional<Step> read_value(std::string_view text, size_t& at);
-  bool add_parameter(std::string_view value);
-  bool finish_call(AnswerToolCall& call);
+  bool begin_parameter();
+  bool end_parameter(std::string_view value);
+  /// Of a string parameter, up to `end` in `text`. False: it is no UTF-8.
+  bool add_string(std::string_view text, size_t end);
+  bool finish_call();
+  /// Whether a call has arguments by now that no part had.
+  bool has_news() const { return in_call_ && !parameters_.empty() && n_told_ < arguments_.size(); }
+  Step tell(AnswerToolCall& part);
+  Step hand_over(AnswerToolCall& call);
   void begin(bool in_call) {
     in_call_ = in_call;
     state_ = State::tag;
@@ -95,11 +113,17 @@ class DsmlReader : public CallReader {
 
   enum class State { tag, name, kind, value } state_ = State::tag;
   bool in_call_ = false;
+  bool is_finished_ = false;  // and its last part was told
   std::string tool_;
   std::string parameter_;
   bool is_string_ = false;
-  std::vector<std::pair<std::string, std::string>> parameters_;  // names, texts of JSON
-  size_t searched_ = 0;                                          // no closing tag begins before
+  bool is_text_ = true;                  // what of it was looked at is UTF-8
+  std::vector<std::string> parameters_;  // names of those of the call
+  std::string id_;
+  std::string arguments_;  // JSON, as far as it is known
+  size_t n_told_ = 0;      // bytes of it that parts had
+  size_t n_added_ = 0;     // bytes of the text whose part of a string is in arguments_
+  size_t searched_ = 0;    // no closing tag begins before
 };
 
 std::optional<CallReader::Step> DsmlReader::read_tag(std::string_view text, size_t& at) {
@@ -138,9 +162,12 @@ std::optional<CallReader::Step> DsmlReader::read_kind(std::string_view text, siz
   const std::string_view rest = text.substr(at);
   if (!in_call_) {
     if (rest.empty()) return Step::needs_more;
-    if (rest.front() != '>') return Step::malformed;
+    if (rest.front() != '>' || !is_utf8(tool_)) return Step::malformed;
     ++at;
     parameters_.clear();
+    id_ = random_call_id();
+    arguments_ = "{";
+    n_told_ = 0;
     begin(true);
     return std::nullopt;
   }
@@ -150,7 +177,9 @@ std::optional<CallReader::Step> DsmlReader::read_kind(std::string_view text, siz
     is_string_ = string == Match::whole;
     at += is_string_ ? kIsString.size() : kIsJson.size();
     state_ = State::value;
-    searched_ = at;
+    searched_ = n_added_ = at;
+    is_text_ = true;
+    if (!begin_parameter()) return Step::malformed;
     return std::nullopt;
   }
   const bool may_come = string == Match::partial || json == Match::partial;
@@ -162,51 +191,75 @@ std::optional<CallReader::Step> DsmlReader::read_value(std::string_view text, si
   if (end == text.npos) {
     const size_t n = std::min(text.size() - at, kEndParameter.size() - 1);
     searched_ = std::max(searched_, text.size() - n);
+    // What is no UTF-8 is malformed where the value ends, however the text was cut.
+    is_text_ = is_text_ && (!is_string_ || add_string(text, whole_characters(text, searched_)));
     return Step::needs_more;
   }
   const std::string_view value = text.substr(at, end - at);
+  const bool is_fine =
+      is_string_ ? is_text_ && add_string(text, end) && end_parameter({}) : end_parameter(value);
   at = end + kEndParameter.size();
-  if (!add_parameter(value)) return Step::malformed;
+  if (!is_fine) return Step::malformed;
   state_ = State::tag;
   return std::nullopt;
 }
 
-bool DsmlReader::add_parameter(std::string_view value) {
-  const bool is_known = std::any_of(parameters_.begin(), parameters_.end(),
-                                    [&](const auto& one) { return one.first == parameter_; });
-  if (is_known || !is_utf8(value) || !is_utf8(parameter_)) return false;
-  std::string json(value);
-  if (is_string_) {
-    std::optional<std::string> quoted = json_text(Value::text(std::move(json)));
-    if (!quoted) return false;
-    json = std::move(*quoted);
-  } else if (!jinja::from_json(json, "parameter")) {
-    return false;
-  }
-  parameters_.emplace_back(std::exchange(parameter_, {}), std::move(json));
+bool DsmlReader::begin_parameter() {
+  const bool is_known =
+      std::find(parameters_.begin(), parameters_.end(), parameter_) != parameters_.end();
+  if (is_known || !is_utf8(parameter_)) return false;
+  const std::optional<std::string> key = json_text(Value::text(parameter_));
+  if (!key) return false;
+  if (!parameters_.empty()) arguments_ += ", ";
+  arguments_ += *key;
+  arguments_ += is_string_ ? ": \"" : ": ";
+  parameters_.push_back(std::exchange(parameter_, {}));
   return true;
 }
 
-bool DsmlReader::finish_call(AnswerToolCall& call) {
-  begin(false);
-  if (!is_utf8(tool_)) return false;
-  std::string arguments = "{";
-  for (const auto& [name, json] : parameters_) {
-    const std::optional<std::string> key = json_text(Value::text(name));
-    if (!key) return false;
-    if (arguments.size() > 1) arguments += ", ";
-    arguments += *key;
-    arguments += ": ";
-    arguments += json;
-  }
-  arguments += '}';
-  // Each value is JSON; all of them together may still be nested too deep.
-  if (!jinja::from_json(arguments, "arguments")) return false;
-  call = {.id = random_call_id(), .name = std::move(tool_), .arguments = std::move(arguments)};
+bool DsmlReader::add_string(std::string_view text, size_t end) {
+  if (end <= n_added_) return true;
+  const std::string_view piece = text.substr(n_added_, end - n_added_);
+  if (!is_utf8(piece)) return false;
+  const std::optional<std::string> quoted = json_text(Value::text(std::string(piece)));
+  if (!quoted) return false;
+  arguments_.append(*quoted, 1, quoted->size() - 2);
+  n_added_ = end;
   return true;
+}
+
+bool DsmlReader::end_parameter(std::string_view value) {
+  if (is_string_) {
+    arguments_ += '"';
+    return true;
+  }
+  if (!is_utf8(value) || !jinja::from_json(value, "parameter")) return false;
+  arguments_ += value;
+  return true;
+}
+
+bool DsmlReader::finish_call() {
+  begin(false);
+  arguments_ += '}';
+  // Each value is JSON; all of them together may still be nested too deep.
+  is_finished_ = jinja::from_json(arguments_, "arguments").has_value();
+  return is_finished_;
+}
+
+CallReader::Step DsmlReader::tell(AnswerToolCall& part) {
+  part = {.id = id_, .name = tool_, .arguments = arguments_.substr(n_told_)};
+  n_told_ = arguments_.size();
+  return Step::part;
+}
+
+CallReader::Step DsmlReader::hand_over(AnswerToolCall& call) {
+  is_finished_ = false;
+  call = {.id = std::move(id_), .name = std::move(tool_), .arguments = std::move(arguments_)};
+  return Step::call;
 }
 
 CallReader::Step DsmlReader::read(std::string_view text, size_t& at, AnswerToolCall& call) {
+  if (is_finished_) return hand_over(call);
   while (true) {
     std::optional<Step> step;
     switch (state_) {
@@ -224,9 +277,13 @@ CallReader::Step DsmlReader::read(std::string_view text, size_t& at, AnswerToolC
         break;
     }
     if (!step) continue;
-    if (*step == Step::call && !finish_call(call)) step = Step::malformed;
-    if (*step == Step::malformed || *step == Step::end) begin(false);
-    return *step;
+    if (*step == Step::needs_more) return has_news() ? tell(call) : Step::needs_more;
+    if (*step == Step::call && finish_call()) {
+      if (n_told_ > 0) return tell(call);
+      return hand_over(call);
+    }
+    begin(false);
+    return *step == Step::call ? Step::malformed : *step;
   }
 }
 

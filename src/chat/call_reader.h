@@ -20,6 +20,7 @@ class CallReader {
  public:
   enum class Step {
     needs_more,
+    part,       // `call` has an id, a name and a further piece of its arguments
     call,       // `call` is the next one, `at` behind it
     end,        // of the block, at `at`
     malformed,  // what stands at `at` cannot be there

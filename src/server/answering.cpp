@@ -22,6 +22,8 @@ void add(const AnswerPiece& piece, Answer& answer) {
     case AnswerEvent::Kind::content:
       answer.content += piece.event.text;
       break;
+    case AnswerEvent::Kind::call_part:
+      break;
     case AnswerEvent::Kind::tool_call:
       answer.tool_calls.push_back(piece.event.call);
       break;
@@ -119,7 +121,11 @@ void AnswerRun::give_up(Problem problem, std::string_view what) {
 bool AnswerRun::hand_on(std::vector<AnswerEvent> events, bool is_end) {
   // Tokens whose text is still held back wait with it.
   if (events.empty() && is_end && !tokens_.empty()) events.emplace_back();
-  if (job_.answers != nullptr) events_.insert(events_.end(), events.begin(), events.end());
+  if (job_.answers != nullptr) {
+    std::copy_if(
+        events.begin(), events.end(), std::back_inserter(events_),
+        [](const AnswerEvent& event) { return event.kind != AnswerEvent::Kind::call_part; });
+  }
   for (AnswerEvent& event : events) {
     const AnswerPiece piece{std::move(event), std::exchange(tokens_, {})};
     if (!say([&] { return job_.writer->piece(piece); })) return false;

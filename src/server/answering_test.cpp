@@ -65,8 +65,11 @@ class AnsweringTest : public testing::Test {
   }
   // The data of its events.
   std::vector<Json> stream(std::unique_ptr<AnswerWriter> writer, size_t n_bytes) {
+    return stream(job(said(kText, n_bytes, FinishReason::end_token), std::move(writer)));
+  }
+  static std::vector<Json> stream(AnswerJob job) {
     CollectingStream out;
-    stream_answer(job(said(kText, n_bytes, FinishReason::end_token), std::move(writer)), out);
+    stream_answer(std::move(job), out);
     std::vector<Json> all;
     for (size_t at = 0; (at = out.text.find("data: {", at)) != out.text.npos;) {
       const size_t end = out.text.find('\n', at);
@@ -169,6 +172,128 @@ TEST_F(AnsweringTest, TheirStreamsOpenAndCloseThem) {
       {"type": "text", "text": "Here:"}, {"type": "tool_use", "text": "{\"x\":[1,\"a\"]}"},
       {"type": "tool_use", "text": "{}"}])"));
     EXPECT_EQ(end, "tool_use");
+  }
+}
+
+// DeepSeek-V4's calls, whose arguments come while they are written.
+class GrowingCalls : public AnsweringTest {
+ protected:
+  // Bytes of a text, some at a time, as one API streams them.
+  std::vector<Json> stream_of(std::string_view text, size_t n_bytes,
+                              std::unique_ptr<AnswerWriter> writer) {
+    AnswerJob asked = job(said(text, n_bytes, FinishReason::end_token), std::move(writer));
+    asked.parser = make_answer_parser({.calls = AnswerSyntax::Calls::dsml});
+    return stream(std::move(asked));
+  }
+
+  const std::string value_ = std::string(60, 'v');
+  const std::string begun_ =
+      "So:\n\n<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"f\">\n"
+      "<｜DSML｜parameter name=\"x\" string=\"true\">" +
+      value_;
+  const std::string text_ = begun_ +
+                            "</｜DSML｜parameter>\n</｜DSML｜invoke>\n<｜DSML｜invoke name=\"g\">\n"
+                            "</｜DSML｜invoke>\n</｜DSML｜tool_calls>";
+  const std::string arguments_ = "{\"x\": \"" + value_ + "\"}";
+};
+
+TEST_F(GrowingCalls, InChatCompletions) {
+  for (const size_t n_bytes : {1, 7, 10000}) {
+    std::vector<std::string> names, arguments;
+    size_t n_deltas = 0;
+    Json reason;
+    for (const Json& chunk : stream_of(text_, n_bytes, chat())) {
+      const Json& choice = chunk["choices"][0];
+      if (!choice["finish_reason"].is_null()) reason = choice["finish_reason"];
+      for (const Json& call : choice["delta"].value("tool_calls", Json::array())) {
+        const auto index = call["index"].get<size_t>();
+        if (index == names.size()) {
+          EXPECT_EQ(call["type"], "function");
+          EXPECT_FALSE(call["id"].get<std::string>().empty());
+          names.push_back(call["function"]["name"]);
+          arguments.emplace_back();
+        } else {
+          EXPECT_EQ(index + 1, names.size());
+          EXPECT_FALSE(call.contains("id"));
+        }
+        arguments[index] += call["function"]["arguments"];
+        ++n_deltas;
+      }
+    }
+    EXPECT_EQ(names, (std::vector<std::string>{"f", "g"}));
+    EXPECT_EQ(arguments, (std::vector<std::string>{arguments_, "{}"}));
+    EXPECT_EQ(reason, "tool_calls");
+    EXPECT_EQ(n_deltas == 2, n_bytes == 10000);
+  }
+}
+
+TEST_F(GrowingCalls, InMessages) {
+  for (const size_t n_bytes : {1, 7, 10000}) {
+    Json blocks = Json::array();
+    size_t n_open = 0;
+    for (const Json& event : stream_of(text_, n_bytes, make_messages_writer("m"))) {
+      if (event["type"] == "content_block_start") {
+        EXPECT_EQ(n_open++, 0U);
+        EXPECT_EQ(event["index"], blocks.size());
+        blocks.push_back({event["content_block"].value("name", "text"), ""});
+      } else if (event["type"] == "content_block_delta") {
+        const Json& delta = event["delta"];
+        std::string all = blocks.back()[1];
+        for (const char* const key : {"text", "partial_json"}) all += delta.value(key, "");
+        blocks.back()[1] = all;
+      } else if (event["type"] == "content_block_stop") {
+        EXPECT_EQ(--n_open, 0U);
+      }
+    }
+    ASSERT_EQ(blocks.size(), 3U);
+    EXPECT_EQ(blocks[0], (Json{"text", "So:"}));
+    EXPECT_EQ(blocks[1][0], "f");
+    EXPECT_EQ(Json::parse(blocks[1][1].get<std::string>()), Json::parse(arguments_));
+    EXPECT_EQ(blocks[2], (Json{"g", "{}"}));
+  }
+}
+
+TEST_F(GrowingCalls, InResponses) {
+  const std::vector<Json> whole = stream_of(text_, 10000, responses());
+  const std::vector<Json> pieces = stream_of(text_, 1, responses());
+  EXPECT_GT(pieces.size(), whole.size() + 20);
+  std::string deltas;
+  for (const Json& event : pieces) {
+    if (event["type"] == "response.function_call_arguments.delta" && event["output_index"] == 1) {
+      deltas += event["delta"];
+    }
+  }
+  EXPECT_EQ(deltas, arguments_);
+  for (const std::vector<Json>& events : {whole, pieces}) {
+    const Json& output = events.back()["response"]["output"];
+    ASSERT_EQ(output.size(), 3U);
+    EXPECT_EQ(output[1]["name"], "f");
+    EXPECT_EQ(output[1]["arguments"], arguments_);
+    EXPECT_EQ(output[2]["arguments"], "{}");
+    EXPECT_EQ(output[1]["status"], "completed");
+  }
+}
+
+// A call that never ends is content in the end, and none was made.
+TEST_F(GrowingCalls, OneThatBreaksOffIsContent) {
+  for (const size_t n_bytes : {1, 10000}) {
+    std::string content;
+    Json reason;
+    for (const Json& chunk : stream_of(begun_, n_bytes, chat())) {
+      content += chunk["choices"][0]["delta"].value("content", "");
+      reason = chunk["choices"][0]["finish_reason"];
+    }
+    EXPECT_EQ(content, begun_);
+    EXPECT_EQ(reason, "stop");
+    std::string text;
+    size_t n_open = 0;
+    for (const Json& event : stream_of(begun_, n_bytes, make_messages_writer("m"))) {
+      if (event["type"] == "content_block_start") ++n_open;
+      if (event["type"] == "content_block_stop") --n_open;
+      EXPECT_LE(n_open, 1U);
+      if (event["type"] == "content_block_delta") text += event["delta"].value("text", "");
+    }
+    EXPECT_EQ(text, begun_);
   }
 }
 

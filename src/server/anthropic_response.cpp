@@ -73,12 +73,19 @@ class MessagesWriter : public AnswerWriter {
     return event({{"type", "content_block_delta"}, {"index", n_blocks_ - 1}, {"delta", delta}});
   }
   std::string close_block();
+  std::string open_call(const AnswerToolCall& call);
+  std::string call_part(const AnswerEvent& event);
+  /// Whether the open block is that of the event's call.
+  bool is_in_parts(const AnswerEvent& event) const {
+    return is_open_ && kind_ == AnswerEvent::Kind::call_part && call_id_ == event.call.id;
+  }
 
   const std::string model_;
   const std::string id_ = random_id("msg_");
   int n_blocks_ = 0;
   AnswerEvent::Kind kind_ = AnswerEvent::Kind::content;  // of the open block
   bool is_open_ = false;
+  std::string call_id_;  // of the last call that came in parts
 };
 
 std::string MessagesWriter::whole(const Answer& answer) {
@@ -112,19 +119,35 @@ std::string MessagesWriter::close_block() {
   return event({{"type", "content_block_stop"}, {"index", n_blocks_ - 1}});
 }
 
+std::string MessagesWriter::open_call(const AnswerToolCall& call) {
+  return open_block(
+      {{"type", "tool_use"}, {"id", call.id}, {"name", call.name}, {"input", Json::object()}});
+}
+
+std::string MessagesWriter::call_part(const AnswerEvent& event) {
+  std::string out;
+  if (!is_in_parts(event)) {
+    out = close_block();
+    kind_ = event.kind;
+    call_id_ = event.call.id;
+    out += open_call(event.call);
+  }
+  return out + delta({{"type", "input_json_delta"}, {"partial_json", event.text}});
+}
+
 std::string MessagesWriter::piece(const AnswerPiece& piece) {
+  if (piece.event.kind == AnswerEvent::Kind::call_part) return call_part(piece.event);
   const bool is_call = piece.event.kind == AnswerEvent::Kind::tool_call;
   const bool is_reasoning = piece.event.kind == AnswerEvent::Kind::reasoning;
   if (!is_call && piece.event.text.empty()) return {};
+  // All of it was said in parts.
+  if (is_call && is_in_parts(piece.event)) return close_block();
   std::string out;
   if (is_call || !is_open_ || piece.event.kind != kind_) {
     out = close_block();
     kind_ = piece.event.kind;
     if (is_call) {
-      out += open_block({{"type", "tool_use"},
-                         {"id", piece.event.call.id},
-                         {"name", piece.event.call.name},
-                         {"input", Json::object()}});
+      out += open_call(piece.event.call);
     } else if (is_reasoning) {
       out += open_block({{"type", "thinking"}, {"thinking", ""}, {"signature", ""}});
     } else {

@@ -115,7 +115,11 @@ class ChatCompletionWriter : public OpenaiWriter {
             {"finish_reason", std::move(reason)}};
   }
 
+  /// Of a call that is new, with its name; of the open one a piece of its arguments.
+  Json call_delta(const AnswerToolCall& call, const std::string& arguments);
+
   int n_calls_ = 0;
+  std::string open_call_;  // the id of the last one
 };
 
 std::string ChatCompletionWriter::whole(const Answer& answer) {
@@ -139,6 +143,16 @@ std::string ChatCompletionWriter::begin(const Usage&) {
   return chunk(kChunk, choice({{"role", "assistant"}, {"content", ""}}, nullptr));
 }
 
+Json ChatCompletionWriter::call_delta(const AnswerToolCall& call, const std::string& arguments) {
+  if (call.id == open_call_) {
+    return {{"index", n_calls_ - 1}, {"function", {{"arguments", arguments}}}};
+  }
+  open_call_ = call.id;
+  Json delta = {{"index", n_calls_++}};
+  delta.update(tool_call_json({call.id, call.name, arguments}));
+  return delta;
+}
+
 std::string ChatCompletionWriter::piece(const AnswerPiece& piece) {
   Json delta = Json::object();
   switch (piece.event.kind) {
@@ -148,12 +162,15 @@ std::string ChatCompletionWriter::piece(const AnswerPiece& piece) {
     case AnswerEvent::Kind::content:
       delta["content"] = piece.event.text;
       break;
-    case AnswerEvent::Kind::tool_call: {
-      Json call = {{"index", n_calls_++}};
-      call.update(tool_call_json(piece.event.call));
-      delta["tool_calls"] = Json::array({std::move(call)});
+    case AnswerEvent::Kind::call_part:
+      delta["tool_calls"] = Json::array({call_delta(piece.event.call, piece.event.text)});
       break;
-    }
+    case AnswerEvent::Kind::tool_call:
+      // One that came in parts is said already.
+      if (piece.event.call.id == open_call_ && piece.tokens.empty()) return {};
+      if (piece.event.call.id == open_call_) break;
+      delta["tool_calls"] = Json::array({call_delta(piece.event.call, piece.event.call.arguments)});
+      break;
   }
   Json out = choice(std::move(delta), nullptr);
   if (!piece.tokens.empty()) out["logprobs"] = logprobs_json(piece.tokens);

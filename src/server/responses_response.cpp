@@ -50,6 +50,11 @@ class ResponsesWriter : public AnswerWriter {
   Json part(const Item& item) const;
   Json item_json(const Item& item, std::string_view status) const;
   std::string open(const AnswerPiece& piece);
+  std::string call_part(const AnswerPiece& piece);
+  /// Whether the open item is the event's call.
+  bool is_in_parts(const AnswerEvent& event) const {
+    return is_open_ && item_.kind == Kind::tool_call && item_.call.id == event.call.id;
+  }
   std::string close();
 
   const Tokenizer* tokenizer_;
@@ -195,7 +200,19 @@ std::string ResponsesWriter::close() {
   return out;
 }
 
+std::string ResponsesWriter::call_part(const AnswerPiece& piece) {
+  std::string out;
+  if (!is_in_parts(piece.event)) {
+    out = close();
+    out += open({{.kind = Kind::tool_call, .call = piece.event.call}, {}});
+  }
+  item_.call.arguments += piece.event.text;
+  return out + part_event("response.function_call_arguments.delta", {{"delta", piece.event.text}});
+}
+
 std::string ResponsesWriter::piece(const AnswerPiece& piece) {
+  if (piece.event.kind == Kind::call_part) return call_part(piece);
+  if (piece.event.kind == Kind::tool_call && is_in_parts(piece.event)) return close();
   const bool is_call = piece.event.kind == Kind::tool_call;
   std::string out;
   if (is_call || !is_open_ || piece.event.kind != item_.kind) {
