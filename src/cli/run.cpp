@@ -18,6 +18,7 @@
 #include "cli/store_flags.h"
 #include "cli/verbs.h"
 #include "engine/generate.h"
+#include "grammar/answer_constraint.h"
 #include "tokenizer/tokenizer.h"
 
 namespace varve::cli {
@@ -35,6 +36,7 @@ struct RunFlags {
   StoreFlags store;
   std::vector<int32_t> stop_ids;
   bool ignore_eos = false;
+  std::string json_schema;
   bool json = false;
   bool stats = false;
 };
@@ -164,6 +166,46 @@ void print_closing_lines(Engine& engine, const Outcome& outcome, bool stats) {
   line("peak resident set", peak_resident_bytes());
 }
 
+// What --json-schema names: a file, or the schema itself.
+Result<std::string> schema_text(const std::string& flag) {
+  const size_t first = flag.find_first_not_of(" \t\r\n");
+  if (first != flag.npos && (flag[first] == '{' || flag == "true" || flag == "false")) return flag;
+  return read_text(flag);
+}
+
+// Draws tokens that spell JSON of a schema.
+class SchemaDraw {
+ public:
+  static Result<SchemaDraw> create(const RunFlags& flags, const Tokenizer& tokenizer,
+                                   const Model& model) {
+    std::vector<int32_t> no_text;
+    for (int32_t id = 0; id < model.vocab_size(); ++id) {
+      if (tokenizer.is_added(id)) no_text.push_back(id);
+    }
+    VARVE_TRY(const std::string schema, schema_text(flags.json_schema));
+    VARVE_TRY(const auto compiler,
+              GrammarCompiler::create(tokenizer, model.vocab_size(), no_text));
+    const auto grammar = compiler->compile_json_schema(schema);
+    if (!grammar) {
+      return fail(grammar.error().kind, "--json-schema: {}", grammar.error().message);
+    }
+    AnswerConstraintOptions options = {.vocab_size = model.vocab_size(), .end_ids = flags.stop_ids};
+    options.end_ids.insert(options.end_ids.end(), model.eos_ids().begin(), model.eos_ids().end());
+    VARVE_TRY(AnswerConstraint constraint, AnswerConstraint::create(*grammar, std::move(options)));
+    return SchemaDraw(std::move(constraint));
+  }
+
+  Result<std::optional<int32_t>> draw(Sampler& sampler, std::span<const float> logits) {
+    return constraint_.next(
+        [&](std::span<const uint32_t> allowed) { return sampler.sample(logits, allowed); });
+  }
+
+ private:
+  explicit SchemaDraw(AnswerConstraint constraint) : constraint_(std::move(constraint)) {}
+
+  AnswerConstraint constraint_;
+};
+
 Result<void> run(const RunFlags& flags) {
   if (flags.n_tokens < 0) return usage_error("-n {}: expected 0 or more tokens", flags.n_tokens);
   VARVE_TRY(EngineOptions options, flags.engine.options());
@@ -190,6 +232,12 @@ Result<void> run(const RunFlags& flags) {
   EngineFlags engine_flags = flags.engine;
   VARVE_TRY(engine_flags.beside_bytes, flags.store.memory_bytes(*shapes, options));
   VARVE_TRY(Sampler sampler, Sampler::create(sampling, shapes->vocab_size()));
+  std::optional<SchemaDraw> schema;
+  if (!flags.json_schema.empty()) {
+    if (flags.ignore_eos) return usage_error("--json-schema: expected no --ignore-eos beside it");
+    engine_flags.beside_bytes += GrammarCompiler::memory_bytes(shapes->vocab_size());
+    VARVE_TRY(schema, SchemaDraw::create(flags, tokenizer, *shapes));
+  }
   VARVE_TRY(options,
             engine_flags.fit(*shapes, options, &tokenizer, static_cast<int>(prompt.size())));
   Outcome outcome;
@@ -226,10 +274,15 @@ Result<void> run(const RunFlags& flags) {
   if (session.n_pending() == 0) {
     session.save_resume_point();
     begin = Clock::now();
-    VARVE_TRY(outcome.generated, generate(session, *engine, sampler,
-                                          {.max_tokens = flags.n_tokens,
-                                           .stop_ids = flags.stop_ids,
-                                           .ignore_eos = flags.ignore_eos},
+    GenerateOptions generation = {.max_tokens = flags.n_tokens,
+                                  .stop_ids = flags.stop_ids,
+                                  .ignore_eos = flags.ignore_eos};
+    if (schema) {
+      generation.draw = [&](std::span<const float> logits) {
+        return schema->draw(sampler, logits);
+      };
+    }
+    VARVE_TRY(outcome.generated, generate(session, *engine, sampler, generation,
                                           [&](int32_t id) {
                                             outcome.ids.push_back(id);
                                             emit(decoder.push(id));
@@ -263,6 +316,8 @@ void add_run(CLI::App& app, Action& action) {
   flags->store.add_to(*verb);
   verb->add_option("--stop-id", flags->stop_ids, "Token id that ends the text, besides EOS");
   verb->add_flag("--ignore-eos", flags->ignore_eos, "Go on past the model's end token");
+  verb->add_option("--json-schema", flags->json_schema,
+                   "File with a JSON schema, or the schema: the text is JSON that fits it");
   verb->add_flag("--json", flags->json, "Print one JSON object instead of the text");
   verb->add_flag("--stats", flags->stats, "Also print kernels, threads and memory by part");
   verb->footer(

@@ -201,7 +201,8 @@ Result<void> serve(ServeFlags& flags) {
   server::ServedModel served = {.name = flags.name.empty() ? model_name(path) : flags.name,
                                 .tokenizer = &tokenizer,
                                 .format = format.get(),
-                                .ctx_tokens = options.ctx_tokens};
+                                .ctx_tokens = options.ctx_tokens,
+                                .vocab_size = model->vocab_size()};
   served.encode_text = [&](const std::string& text) {
     return encode_prompt(tokenizer, *model, text, "auto");
   };

@@ -18,8 +18,16 @@ Result<GenerateResult> generate(Session& session, Engine& engine, Sampler& sampl
   };
   GenerateResult result;
   while (result.n_tokens < options.max_tokens) {
-    const int32_t id = sampler.sample(session.logits());
-    if (ends(id)) {
+    int32_t id = 0;
+    bool is_over = false;
+    if (options.draw) {
+      VARVE_TRY(const std::optional<int32_t> drawn, options.draw(session.logits()));
+      is_over = !drawn.has_value();
+      id = drawn.value_or(0);
+    } else {
+      id = sampler.sample(session.logits());
+    }
+    if (is_over || ends(id)) {
       result.reason = StopReason::end_token;
       return result;
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct GenerateOptions {
   int max_tokens = 128;
   std::vector<int32_t> stop_ids = {};  // besides the model's EOS
   bool ignore_eos = false;
+  /// Draws in place of the sampler, where it is set; nothing: the text is over, as by an end token.
+  std::function<Result<std::optional<int32_t>>(std::span<const float> logits)> draw = {};
 };
 
 struct GenerateResult {

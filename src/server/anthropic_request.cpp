@@ -197,10 +197,12 @@ Result<TextCall> read_messages(const RequestFields& body, const CallDefaults& de
   VARVE_TRY(call.streams, body.boolean_or("stream", false));
   if (body.has("output_config")) {
     VARVE_TRY(const RequestFields config, body.object("output_config"));
-    if (config.has("format")) {
-      return config.wrong("format", "none: constrained output is not supported");
-    }
+    VARVE_TRY(call.json, read_json_format(config, "format", ""));
   }
+  if (body.has("output_format")) {  // its name in the API's beta
+    VARVE_TRY(call.json, read_json_format(body, "output_format", ""));
+  }
+  VARVE_CHECKED(check_json(call));
   return call;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "chat/chat_format.h"
+#include "grammar/grammar_compiler.h"
 #include "server/answer.h"
 #include "server/answering.h"
 #include "server/generation_loop.h"
@@ -29,6 +31,7 @@ struct ServedModel {
   const ChatFormat* format = nullptr;  // null: the model continues text alone
   std::vector<int32_t> end_ids = {};   // of a chat's answers, besides the model's EOS
   int ctx_tokens = 0;
+  int vocab_size = 0;  // of the logits
   /// Ids of a text that is continued, with what the model wants in front of it.
   std::function<Result<std::vector<int32_t>>(const std::string&)> encode_text = {};
 };
@@ -105,6 +108,9 @@ class Api {
   };
   Result<Prompt> prompt_of(const TextCall& call);
   Result<Transcript> chat_transcript(const ChatRequest& chat);
+  /// Puts what the answer has to follow into the call. Errors (bad_input): of the schema.
+  Result<void> constrain(TextCall& call);
+  Result<GrammarCompiler*> grammars();
   Reply answer(HttpRequest& request, TextCall call, std::unique_ptr<AnswerWriter> writer);
 
   const ServedModel model_;
@@ -113,6 +119,8 @@ class Api {
   TranscriptMemory memory_;
   AnswerMemory answers_;
   std::mutex cache_view_mutex_;
+  std::mutex grammars_mutex_;                  // while they are made
+  std::unique_ptr<GrammarCompiler> grammars_;  // from the first request for JSON on
 };
 
 /// 400 with the sentence of an error that a request is to blame for, 500 for others.

@@ -13,6 +13,7 @@ namespace varve::server {
 namespace {
 
 constexpr int kRetryAfterSeconds = 1;
+constexpr std::string_view kEndOfThinking = "</think>";
 
 }  // namespace
 
@@ -54,6 +55,38 @@ Result<Api::Prompt> Api::prompt_of(const TextCall& call) {
   return prompt;
 }
 
+// Added tokens are no text: they would end a turn, or begin one.
+Result<GrammarCompiler*> Api::grammars() {
+  const std::lock_guard lock(grammars_mutex_);
+  if (grammars_ == nullptr) {
+    std::vector<int32_t> no_text = model_.end_ids;
+    for (int32_t id = 0; id < model_.vocab_size; ++id) {
+      if (model_.tokenizer->is_added(id)) no_text.push_back(id);
+    }
+    VARVE_TRY(grammars_, GrammarCompiler::create(*model_.tokenizer, model_.vocab_size, no_text));
+  }
+  return grammars_.get();
+}
+
+Result<void> Api::constrain(TextCall& call) {
+  if (!call.json) return {};
+  VARVE_TRY(GrammarCompiler* const compiler, grammars());
+  auto grammar = call.json->schema ? compiler->compile_json_schema(*call.json->schema)
+                                   : compiler->compile_any_object();
+  if (!grammar) {
+    Error error = grammar.error();
+    error.message = fmt::format("field `{}`: {}", call.json->path, error.message);
+    return tl::unexpected(std::move(error));
+  }
+  call.generation.grammar = std::move(*grammar);
+  if (!call.chat || model_.format == nullptr) return {};
+  if (!model_.format->answer_parser(*call.chat)->begins_in_reasoning()) return {};
+  call.generation.grammar_behind = model_.tokenizer->id_of(kEndOfThinking);
+  if (call.generation.grammar_behind) return {};
+  return bad_input("field `{}`: the model's reasoning does not end with a token: ask for none",
+                   call.json->path);
+}
+
 Api::Reply Api::answer(HttpRequest& request, TextCall call, std::unique_ptr<AnswerWriter> writer) {
   request.release_body();
   Result<Prompt> prompt = prompt_of(call);
@@ -65,6 +98,9 @@ Api::Reply Api::answer(HttpRequest& request, TextCall call, std::unique_ptr<Answ
         .message =
             fmt::format("prompt is too long: {} tokens > {} maximum", n_prompt, model_.ctx_tokens),
         .code = "context_length_exceeded"});
+  }
+  if (const auto constrained = constrain(call); !constrained) {
+    return tl::unexpected(problem_of(constrained.error()));
   }
   call.generation.prompt = std::move(prompt->ids);
   if (call.chat) call.generation.end_ids = model_.end_ids;

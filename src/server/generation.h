@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "engine/sampler.h"
+#include "grammar/grammar_compiler.h"
 
 namespace varve::server {
 
@@ -25,6 +26,10 @@ struct GenerationRequest {
   std::vector<std::string> stop_strings = {};  // that end it too; none is empty
   std::optional<int> max_tokens = {};          // nothing: what the context has left
   bool ignore_eos = false;
+  /// What the answer follows, where it has to, and the token behind which that begins; nothing: at
+  /// once. Not with ignore_eos.
+  std::optional<CompiledGrammar> grammar = {};
+  std::optional<int32_t> grammar_behind = {};
   std::optional<int> n_top_logprobs = {};  // wanted beside each token's own; nothing: no logprobs
 };
 

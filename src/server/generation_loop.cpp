@@ -248,6 +248,7 @@ Result<void> GenerationLoop::start(const std::shared_ptr<Generation>& generation
   const GenerationRequest& request = generation->request();
   VARVE_CHECKED(check(request));
   VARVE_TRY(Sampler sampler, Sampler::create(request.sampling, engine_->model().vocab_size()));
+  VARVE_TRY(std::optional<AnswerConstraint> constraint, constraint_of(request));
   const uint64_t stored_before = engine_->reuse().stored_tokens;
   VARVE_TRY(Session session, pool_.acquire(request.prompt));
   const int n_cached = session.n_reused();
@@ -257,6 +258,7 @@ Result<void> GenerationLoop::start(const std::shared_ptr<Generation>& generation
   const int n_stored = std::clamp(stored - beyond, 0, n_cached);
   auto run = std::make_unique<Run>(generation, std::move(session), std::move(sampler), *tokenizer_);
   const int room = engine_->options().ctx_tokens - static_cast<int>(request.prompt.size()) + 1;
+  run->constraint = std::move(constraint);
   run->n_left = std::min(request.max_tokens.value_or(room), room);
   const double waited = seconds_between(generation->submitted_at, Clock::now());
   count([&](LoopStats& stats) {
@@ -269,6 +271,26 @@ Result<void> GenerationLoop::start(const std::shared_ptr<Generation>& generation
   generation->push(Admitted{n_cached});
   runs_.push_back(std::move(run));
   return {};
+}
+
+Result<std::optional<AnswerConstraint>> GenerationLoop::constraint_of(
+    const GenerationRequest& request) const {
+  if (!request.grammar) return std::optional<AnswerConstraint>();
+  AnswerConstraintOptions options = {.vocab_size = engine_->model().vocab_size(),
+                                     .end_ids = request.end_ids,
+                                     .begins_behind = request.grammar_behind};
+  const auto eos = engine_->model().eos_ids();
+  options.end_ids.insert(options.end_ids.end(), eos.begin(), eos.end());
+  VARVE_TRY(AnswerConstraint constraint,
+            AnswerConstraint::create(*request.grammar, std::move(options)));
+  return std::optional(std::move(constraint));
+}
+
+Result<std::optional<int32_t>> GenerationLoop::draw(Run& run) {
+  const std::span<const float> logits = run.session.logits();
+  if (!run.constraint) return std::optional(run.sampler.sample(logits));
+  return run.constraint->next(
+      [&](std::span<const uint32_t> allowed) { return run.sampler.sample(logits, allowed); });
 }
 
 bool GenerationLoop::ends(const Run& run, int32_t id) const {
@@ -290,7 +312,17 @@ bool GenerationLoop::sample(Run& run) {
   }
   // Whoever reads slowly holds up nobody else.
   if (!run.generation->has_room()) return false;
-  const int32_t id = run.sampler.sample(run.session.logits());
+  const Result<std::optional<int32_t>> drawn = draw(run);
+  if (!drawn) {
+    leave(run);
+    fail(*run.generation, drawn.error());
+    return true;
+  }
+  if (!drawn->has_value()) {
+    finish(run, FinishReason::end_token);
+    return true;
+  }
+  const int32_t id = **drawn;
   const bool is_first = run.result.n_sampled++ == 0;
   const Clock::time_point now = Clock::now();
   const auto before = is_first ? run.generation->submitted_at : run.last_token_at;

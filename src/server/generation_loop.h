@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "grammar/answer_constraint.h"
 #include "server/cache_watch.h"
 #include "server/generation.h"
 #include "server/metrics.h"
@@ -84,6 +85,7 @@ class GenerationLoop {
     Session session;
     uint64_t number = 0;  // as CacheWatch counts
     Sampler sampler;
+    std::optional<AnswerConstraint> constraint = {};
     StreamDecoder decoder;
     StopStrings stops;
     int n_left = 0;         // tokens that may still be sampled
@@ -101,7 +103,9 @@ class GenerationLoop {
   bool drop_cancelled();
   bool admit();
   Result<void> start(const std::shared_ptr<Generation>& generation);
+  Result<std::optional<AnswerConstraint>> constraint_of(const GenerationRequest& request) const;
   bool sample(Run& run);
+  Result<std::optional<int32_t>> draw(Run& run);
   void take_token(Run& run, int32_t id);
   bool ends(const Run& run, int32_t id) const;
   /// Pushes text, and the held tokens that end within the first n_certain_bytes of the answer.

@@ -93,14 +93,6 @@ Result<Value> read_tools(const RequestFields& body) {
   return jinja::make_list(std::move(out));
 }
 
-Result<void> refuse_formats(const RequestFields& body) {
-  if (!body.has("response_format")) return {};
-  VARVE_TRY(const RequestFields format, body.object("response_format"));
-  VARVE_TRY(const std::string type, format.string("type"));
-  if (type != "text") return format.wrong("type", "'text': constrained output is not supported");
-  return {};
-}
-
 // What both endpoints have in common.
 Result<void> read_common(const RequestFields& body, const CallDefaults& defaults, TextCall& call) {
   VARVE_CHECKED(body.string_or("model", ""));
@@ -117,7 +109,8 @@ Result<void> read_common(const RequestFields& body, const CallDefaults& defaults
     VARVE_TRY(const int64_t n, body.integer_or(key, 1, 1, 128));
     if (n != 1) return body.wrong(key, "1: one answer a request is supported");
   }
-  return refuse_formats(body);
+  VARVE_TRY(call.json, read_json_format(body, "response_format", "json_schema"));
+  return check_json(call);
 }
 
 }  // namespace

@@ -163,19 +163,13 @@ Result<Value> read_tools(const RequestFields& body) {
   return jinja::make_list(std::move(out));
 }
 
-// What would need the server to keep answers, or to force what is written.
+// What would need the server to keep answers.
 Result<void> refuse_others(const RequestFields& body) {
   for (const std::string_view key : {"previous_response_id", "conversation", "prompt"}) {
     if (body.has(key)) return body.wrong(key, "none: answers are not stored");
   }
   VARVE_TRY(const bool in_background, body.boolean_or("background", false));
   if (in_background) return body.wrong("background", "false: answers are not stored");
-  if (!body.has("text")) return {};
-  VARVE_TRY(const RequestFields text, body.object("text"));
-  if (!text.has("format")) return {};
-  VARVE_TRY(const RequestFields format, text.object("format"));
-  VARVE_TRY(const std::string type, format.string("type"));
-  if (type != "text") return format.wrong("type", "'text': constrained output is not supported");
   return {};
 }
 
@@ -202,6 +196,11 @@ Result<ResponsesCall> read_responses(const RequestFields& body, const CallDefaul
   VARVE_TRY(call.generation.ignore_eos, body.boolean_or("ignore_eos", false));
   VARVE_TRY(call.generation.stop_strings, read_stops(body, "stop"));
   VARVE_TRY(call.streams, body.boolean_or("stream", false));
+  if (body.has("text")) {
+    VARVE_TRY(const RequestFields text, body.object("text"));
+    VARVE_TRY(call.json, read_json_format(text, "format", ""));
+  }
+  VARVE_CHECKED(check_json(call));
   if (body.has("top_logprobs")) {
     VARVE_TRY(const int64_t n, body.integer_or("top_logprobs", 0, 0, kMaxTopLogprobs));
     call.generation.n_top_logprobs = static_cast<int>(n);

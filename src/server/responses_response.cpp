@@ -104,7 +104,7 @@ Json ResponsesWriter::response(std::string_view status, Json output, Json usage)
           {"reasoning", repeated("reasoning", {{"effort", nullptr}, {"summary", nullptr}})},
           {"store", false},
           {"temperature", options_.temperature},
-          {"text", {{"format", {{"type", "text"}}}}},
+          {"text", repeated("text", {{"format", {{"type", "text"}}}})},
           {"tool_choice", repeated("tool_choice", "auto")},
           {"tools", repeated("tools", Json::array())},
           {"top_p", options_.top_p},

@@ -21,7 +21,8 @@ struct ServerOptions {
 };
 
 /// What a server takes of memory beside engine, model and tokenizer: threads' stacks, bodies and
-/// what is made of them, remembered conversations, samplers, a view of the cache.
+/// what is made of them, remembered conversations, samplers, a view of the cache,
+/// grammars.
 size_t server_bytes(const ServerOptions& options, int n_sessions, const Model& model);
 
 class Server {

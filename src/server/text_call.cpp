@@ -4,6 +4,8 @@
 #include <limits>
 #include <random>
 
+#include "server/json_text.h"
+
 namespace varve::server {
 namespace {
 
@@ -73,6 +75,40 @@ Result<std::vector<std::string>> read_stops(const RequestFields& fields, std::st
                      fields.path(key), kMaxStopBytes, stop.size());
   }
   return stops;
+}
+
+Result<std::optional<JsonFormat>> read_json_format(const RequestFields& fields,
+                                                   std::string_view key,
+                                                   std::string_view schema_in) {
+  if (!fields.has(key)) return std::optional<JsonFormat>();
+  VARVE_TRY(const RequestFields format, fields.object(key));
+  VARVE_TRY(const std::string type, format.string("type"));
+  if (type == "text") return std::optional<JsonFormat>();
+  if (type == "json_object") return std::optional(JsonFormat{.path = fields.path(key)});
+  if (type != "json_schema") {
+    return format.wrong("type", "'text', 'json_object' or 'json_schema'");
+  }
+  const auto schema_of = [](const RequestFields& holder) -> Result<std::optional<JsonFormat>> {
+    VARVE_CHECKED(holder.boolean_or("strict", true));
+    VARVE_TRY(const RequestFields schema, holder.object("schema"));
+    return std::optional(
+        JsonFormat{.schema = json_text(json_of(schema.value())), .path = holder.path("schema")});
+  };
+  if (schema_in.empty()) return schema_of(format);
+  VARVE_TRY(const RequestFields holder, format.object(schema_in));
+  return schema_of(holder);
+}
+
+Result<void> check_json(const TextCall& call) {
+  if (!call.json) return {};
+  if (call.chat && call.chat->tools.list() != nullptr) {
+    return bad_input("field `{}`: expected 'text' where tools may be called (tool_choice 'none')",
+                     call.json->path);
+  }
+  if (call.generation.ignore_eos) {
+    return bad_input("field `ignore_eos`: expected false beside `{}`", call.json->path);
+  }
+  return {};
 }
 
 Result<std::optional<int>> read_max_tokens(const RequestFields& fields, std::string_view key) {

@@ -12,6 +12,12 @@
 
 namespace varve::server {
 
+/// JSON that an answer is to be.
+struct JsonFormat {
+  std::optional<std::string> schema = {};  // nothing: any object
+  std::string path;                        // of the field, for messages
+};
+
 struct TextCall {
   // What is continued: messages, or text, or tokens.
   std::optional<ChatRequest> chat = {};
@@ -19,7 +25,8 @@ struct TextCall {
   std::optional<std::vector<int32_t>> ids = {};
   std::optional<uint64_t> session = {};  // whose tokens stand before text or ids
 
-  GenerationRequest generation = {};  // its prompt is still empty
+  std::optional<JsonFormat> json = {};
+  GenerationRequest generation = {};  // its prompt and its grammar are still empty
   bool streams = false;
   bool wants_usage = false;  // in a stream
 };
@@ -40,6 +47,15 @@ Result<SamplerOptions> read_sampling(const RequestFields& fields, const SamplerO
                                      double max_temperature);
 /// A field with one stop string or several.
 Result<std::vector<std::string>> read_stops(const RequestFields& fields, std::string_view key);
+/// A field with the form of an answer, as OpenAI's APIs have it: {"type": "text"}, "json_object" or
+/// "json_schema". `schema_in`: the field of a schema lies in an object of this name; empty: beside
+/// the type. Nothing: text.
+Result<std::optional<JsonFormat>> read_json_format(const RequestFields& fields,
+                                                   std::string_view key,
+                                                   std::string_view schema_in);
+/// Whether what the call asks for can be had together. Error (bad_input): JSON with tools, or past
+/// the end token.
+Result<void> check_json(const TextCall& call);
 /// A field with a number of tokens; nothing where it is missing.
 Result<std::optional<int>> read_max_tokens(const RequestFields& fields, std::string_view key);
 

@@ -254,6 +254,10 @@ std::string Tokenizer::decode_marked(std::span<const int32_t> ids) const {
   return text;
 }
 
+bool Tokenizer::is_added(int32_t id) const {
+  return parts_->file.added.find(id) != nullptr;
+}
+
 bool Tokenizer::is_special(int32_t id) const {
   const AddedToken* token = parts_->file.added.find(id);
   return token != nullptr && token->special;

@@ -81,6 +81,8 @@ class Tokenizer {
   /// The id of an added token or vocabulary piece, spelt as in the file ("Ġthe", "<think>").
   std::optional<int32_t> id_of(std::string_view token_text) const;
 
+  /// True for an added token: those are found in a text before it is cut into pieces.
+  bool is_added(int32_t id) const;
   /// True for an added token that is marked special (in a GGUF: control or unknown).
   bool is_special(int32_t id) const;
 

@@ -1,0 +1,45 @@
+// The tokens of an answer that follows a grammar: what may come next, and where it may end.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "grammar/token_constraint.h"
+
+namespace varve {
+
+struct AnswerConstraintOptions {
+  int vocab_size = 0;                 // of the model's logits
+  std::vector<int32_t> end_ids = {};  // end the answer, and may come where the grammar is complete
+  /// The grammar begins behind this token (</think>), and anything but an end may come before it;
+  /// nothing: at once.
+  std::optional<int32_t> begins_behind = {};
+};
+
+class AnswerConstraint {
+ public:
+  /// Error (usage): there is no token to begin behind, or to end with; as of TokenConstraint.
+  static Result<AnswerConstraint> create(const CompiledGrammar& grammar,
+                                         AnswerConstraintOptions options);
+
+  /// The next token, which `draw` picks out of a mask (as TokenConstraint::allowed() has it) of at
+  /// least one; it may be an end. Nothing: the answer is over, nothing may follow. Errors: as of
+  /// TokenConstraint; (internal) no token of the vocabulary goes on.
+  using Draw = std::function<int32_t(std::span<const uint32_t> allowed)>;
+  Result<std::optional<int32_t>> next(const Draw& draw);
+
+ private:
+  AnswerConstraint(TokenConstraint constraint, AnswerConstraintOptions options);
+  bool is_end(int32_t id) const;
+  void set(int32_t id, bool is_allowed);
+
+  TokenConstraint constraint_;
+  AnswerConstraintOptions options_;
+  std::vector<uint32_t> mask_;  // [ceil(vocab_size / 32)]
+};
+
+}  // namespace varve
