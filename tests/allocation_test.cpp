@@ -89,6 +89,8 @@ TEST(Allocation, DecodeStepsAllocateNothing) {
         ASSERT_TRUE(session.append(prompt));
         Sampler sampler =
             Sampler::create({.temperature = 0.8f, .top_k = 20}, model->vocab_size()).value();
+        const auto n_words = static_cast<size_t>(model->vocab_size() + 31) / 32;
+        const std::vector<uint32_t> every_third(n_words, 0x49249249);
         // The first step may still grow what was sized for nothing.
         int32_t id = sampler.sample(session.logits());
         ASSERT_TRUE(session.append({&id, 1}));
@@ -96,7 +98,8 @@ TEST(Allocation, DecodeStepsAllocateNothing) {
         counting = true;
         n_allocations = 0;
         for (int i = 0; i < 200; ++i) {
-          id = sampler.sample(session.logits());
+          id = i % 2 == 0 ? sampler.sample(session.logits())
+                          : sampler.sample(session.logits(), every_third);
           if (!session.append({&id, 1})) break;
         }
         counting = false;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian 12 packages that varve is built with, if any is missing. Says what it does;
-# says nothing when there is nothing to do.
+# Installs the Debian 12 packages that varve is built with, if any is missing, and builds the one
+# library that Debian does not have (tools/get-xgrammar.sh). Says what it does; says nothing when
+# there is nothing to do.
 #
 #   tools/setup.sh          what building, running and testing take
 #   tools/setup.sh --dev    also clang 19 and its tools (format, tidy, sanitizers, libFuzzer), Chromium
@@ -11,11 +12,11 @@ packages=(
   libfmt-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libexpected-dev libhwy-dev
   libssl-dev libxxhash-dev librocksdb-dev libcpp-httplib-dev
   libgtest-dev libbenchmark-dev
-  python3 python3-jinja2
+  python3 python3-jinja2 python3-pip ca-certificates
 )
 dev_packages=(
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev llvm-19
-  python3-pip python3-venv shellcheck chromium
+  python3-venv shellcheck chromium
 )
 
 die() {
@@ -36,18 +37,21 @@ for package in "${packages[@]}"; do
   status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
   [ "$status" = installed ] || missing+=("$package")
 done
-[ ${#missing[@]} -gt 0 ] || exit 0
 
-as_root=()
-if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null ||
-    die "missing packages (${missing[*]}) need root to install, and there is no sudo"
-  as_root=(sudo)
+if [ ${#missing[@]} -gt 0 ]; then
+  as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null ||
+      die "missing packages (${missing[*]}) need root to install, and there is no sudo"
+    as_root=(sudo)
+  fi
+
+  echo "tools/setup.sh: installing ${missing[*]}"
+  "${as_root[@]}" apt-get -qq update || die "apt-get update failed; the lines above say why"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends "${missing[@]}" >/dev/null ||
+    die "apt-get install failed; the lines above say why"
+  echo "tools/setup.sh: done"
 fi
 
-echo "tools/setup.sh: installing ${missing[*]}"
-"${as_root[@]}" apt-get -qq update || die "apt-get update failed; the lines above say why"
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-  apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends "${missing[@]}" >/dev/null ||
-  die "apt-get install failed; the lines above say why"
-echo "tools/setup.sh: done"
+"$(dirname "$0")/get-xgrammar.sh"

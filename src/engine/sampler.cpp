@@ -32,52 +32,68 @@ Result<Sampler> Sampler::create(const SamplerOptions& o, int vocab_size) {
   return Sampler(o, vocab_size);
 }
 
-int32_t Sampler::sample(std::span<const float> logits) {
-  const size_t vocab = candidates_.size();
-  for (size_t i = 0; i < vocab; ++i) {
+void Sampler::fill(std::span<const float> logits) {
+  for (size_t i = 0; i < candidates_.size(); ++i) {
     const float logit = std::isnan(logits[i]) ? -std::numeric_limits<float>::infinity() : logits[i];
     candidates_[i] = {logit, static_cast<int32_t>(i)};
   }
   for (const auto& [id, bias] : options_.logit_bias) {
     candidates_[static_cast<size_t>(id)].logit += bias;
   }
+}
+
+int32_t Sampler::sample(std::span<const float> logits) {
+  fill(logits);
+  return sample_of(candidates_);
+}
+
+int32_t Sampler::sample(std::span<const float> logits, std::span<const uint32_t> allowed) {
+  fill(logits);
+  size_t n = 0;
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    if ((allowed[i / 32] >> (i % 32) & 1) != 0) candidates_[n++] = candidates_[i];
+  }
+  return sample_of(std::span(candidates_).first(n));
+}
+
+int32_t Sampler::sample_of(std::span<Candidate> candidates) {
   const auto likelier = [](const Candidate& a, const Candidate& b) {
     return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
   };
   if (options_.temperature == 0) {
-    return std::min_element(candidates_.begin(), candidates_.end(), likelier)->id;
+    return std::min_element(candidates.begin(), candidates.end(), likelier)->id;
   }
 
-  auto end = candidates_.end();
-  if (options_.top_k > 0 && static_cast<size_t>(options_.top_k) < vocab) {
-    end = candidates_.begin() + options_.top_k;
-    std::nth_element(candidates_.begin(), end - 1, candidates_.end(), likelier);
+  auto end = candidates.end();
+  if (options_.top_k > 0 && static_cast<size_t>(options_.top_k) < candidates.size()) {
+    end = candidates.begin() + options_.top_k;
+    std::nth_element(candidates.begin(), end - 1, candidates.end(), likelier);
   }
   // The draw walks the candidates from the likeliest down, so that it depends on the order of
   // probabilities alone and top-p is a prefix.
-  std::sort(candidates_.begin(), end, likelier);
-  const float highest = candidates_.front().logit;
-  if (!std::isfinite(highest)) return candidates_.front().id;
+  std::sort(candidates.begin(), end, likelier);
+  const float highest = candidates.front().logit;
+  if (!std::isfinite(highest)) return candidates.front().id;
   double total = 0;
-  for (auto it = candidates_.begin(); it != end; ++it) {
+  for (auto it = candidates.begin(); it != end; ++it) {
     it->logit = std::exp((it->logit - highest) / options_.temperature);
     total += it->logit;
   }
   if (options_.top_p < 1) {
     double reached = 0;
-    auto it = candidates_.begin();
+    auto it = candidates.begin();
     while (it != end && reached < options_.top_p * total) reached += (it++)->logit;
     end = it;
     total = reached;
   }
   if (options_.min_p > 0) {
-    auto it = candidates_.begin();
+    auto it = candidates.begin();
     total = 0;
     while (it != end && it->logit >= options_.min_p) total += (it++)->logit;
     end = it;
   }
   double left = rng_.uniform() * total;
-  for (auto it = candidates_.begin(); it != end; ++it) {
+  for (auto it = candidates.begin(); it != end; ++it) {
     left -= it->logit;
     if (left < 0) return it->id;
   }

@@ -28,6 +28,10 @@ class Sampler {
 
   /// logits [vocab_size]. A NaN counts as -infinity. Allocates nothing.
   int32_t sample(std::span<const float> logits);
+  /// The same of the ids in `allowed` alone, as if there were no others; at least one is. Bit i %
+  /// 32 of word i / 32 stands for id i: [ceil(vocab_size / 32)], bits beyond the vocabulary are not
+  /// looked at.
+  int32_t sample(std::span<const float> logits, std::span<const uint32_t> allowed);
 
   /// What a sampler takes of memory.
   static size_t table_bytes(int vocab_size) {
@@ -41,6 +45,9 @@ class Sampler {
   };
 
   Sampler(const SamplerOptions& options, int vocab_size);
+  /// All ids with their logits and biases.
+  void fill(std::span<const float> logits);
+  int32_t sample_of(std::span<Candidate> candidates);
 
   SamplerOptions options_;
   Rng rng_;

@@ -63,6 +63,57 @@ TEST(Sampler, FiltersKeepWhatTheySay) {
   EXPECT_EQ(counts.size(), 1u);
 }
 
+// A mask of some of the ids of a vocabulary.
+std::vector<uint32_t> mask_of(const std::vector<int32_t>& ids, int vocab) {
+  std::vector<uint32_t> mask((static_cast<size_t>(vocab) + 31) / 32);
+  for (const int32_t id : ids) {
+    mask[static_cast<size_t>(id) / 32] |= uint32_t{1} << (static_cast<size_t>(id) % 32);
+  }
+  return mask;
+}
+
+TEST(Sampler, TakesWhatIsAllowed) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> logits(70, 0.0f);
+  logits[3] = 9;
+  logits[64] = 5;
+  logits[69] = 5;
+  Sampler greedy = make({.logit_bias = {{3, 50.0f}, {68, 6.0f}}, .temperature = 0}, 70);
+  EXPECT_EQ(greedy.sample(logits), 3);
+  EXPECT_EQ(greedy.sample(logits, mask_of({1, 64, 69}, 70)), 64);
+  EXPECT_EQ(greedy.sample(logits, mask_of({1, 69}, 70)), 69);
+  EXPECT_EQ(greedy.sample(logits, mask_of({64, 68}, 70)), 68);
+  logits[69] = nan;
+  EXPECT_EQ(greedy.sample(logits, mask_of({69}, 70)), 69);
+}
+
+// The others might as well not be there: probabilities, top-k, top-p and min-p are of those that
+// are allowed.
+TEST(Sampler, DrawsAsIfThereWereNoOthers) {
+  const std::vector<float> logits = {8, 1, 9, 3, 2, 7};
+  const std::vector<float> without = {1, 3, 2};
+  const std::vector<int32_t> ids = {1, 3, 4};
+  for (const SamplerOptions& options :
+       {SamplerOptions{.seed = 7}, SamplerOptions{.top_k = 2, .seed = 7},
+        SamplerOptions{.top_p = 0.7f, .seed = 7}, SamplerOptions{.min_p = 0.2f, .seed = 7}}) {
+    Sampler some = make(options, 6);
+    Sampler all = make(options, 3);
+    for (int i = 0; i < 500; ++i) {
+      EXPECT_EQ(some.sample(logits, mask_of(ids, 6)),
+                ids[static_cast<size_t>(all.sample(without))]);
+    }
+  }
+}
+
+TEST(Sampler, AllowingAllIsNoConstraint) {
+  std::vector<float> logits(100);
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i * 37 % 11);
+  const std::vector<uint32_t> all(4, ~uint32_t{0});
+  Sampler free = make({.top_k = 40, .top_p = 0.9f, .seed = 3}, 100);
+  Sampler held = make({.top_k = 40, .top_p = 0.9f, .seed = 3}, 100);
+  for (int i = 0; i < 200; ++i) EXPECT_EQ(free.sample(logits), held.sample(logits, all));
+}
+
 TEST(Sampler, TheSeedFixesTheDraws) {
   const std::vector<float> logits(50, 0.0f);
   Sampler a = make({.seed = 5}, 50), b = make({.seed = 5}, 50), c = make({.seed = 6}, 50);

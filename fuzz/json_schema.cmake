@@ -1,0 +1,3 @@
+add_executable(json_schema_fuzz ${CMAKE_CURRENT_LIST_DIR}/json_schema_fuzz.cpp)
+target_link_libraries(json_schema_fuzz PRIVATE varve_options varve_grammar nlohmann_json::nlohmann_json)
+target_link_options(json_schema_fuzz PRIVATE -fsanitize=fuzzer)
