@@ -157,6 +157,26 @@ class Run(unittest.TestCase):
         self.assertEqual(out["generated_tokens"], len(out["ids"]))
         self.assertEqual(out["weight_bytes"], (MODEL / "model.safetensors").stat().st_size)
 
+    def test_text_that_fits_a_schema(self):
+        schema = {"type": "object", "required": ["name", "age"], "additionalProperties": False,
+                  "properties": {"name": {"type": "string", "maxLength": 12},
+                                 "age": {"type": "integer", "minimum": 1, "maximum": 99}}}
+        file = Path(self.folder.name) / "schema.json"
+        file.write_text(json.dumps(schema))
+        flags = ("run", MODEL, "-p", "The king", "-n", 200, "--seed", 3, "--json", "--json-schema")
+        texts = [json.loads(self.ok(*flags, given).stdout) for given in (file, json.dumps(schema))]
+        self.assertEqual(texts[0]["text"], texts[1]["text"])
+        self.assertEqual(texts[0]["stop_reason"], "end_token")
+        person = json.loads(texts[0]["text"])
+        self.assertEqual(list(person), ["name", "age"])
+        self.assertIn(person["age"], range(1, 100))
+        for given, part in (('{"not": {}}', "--json-schema: schema at `#/not`"),
+                            (file.parent / "nowhere.json", "nowhere.json")):
+            done = varve(*flags, given)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(part, done.stderr.decode())
+        self.assertEqual(varve(*flags, file, "--ignore-eos").returncode, 2)
+
     def test_rows_are_native_unless_reference_is_asked_for(self):
         # Native rows: 64 e4m3 + 64 bf16 + 1 scale in 200 bytes, index keys of 68; 2 CSA layers with
         # both per 4 tokens, 1 HCA layer with one row per 128.

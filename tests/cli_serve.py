@@ -2,6 +2,7 @@
 
     VARVE_BIN=build/release/bin/varve VARVE_SOURCE_DIR=. python3 tests/cli_serve.py"""
 
+import concurrent.futures
 import json
 import signal
 import socket
@@ -280,6 +281,122 @@ class Openai(WithServer):
         self.assertEqual(again["prompt_tokens_details"]["cached_tokens"], again["prompt_tokens"])
 
 
+PERSON = {"type": "object", "additionalProperties": False, "required": ["name", "age", "kind"],
+          "properties": {"name": {"type": "string", "maxLength": 30},
+                         "age": {"type": "integer", "minimum": 0, "maximum": 150},
+                         "kind": {"enum": ["king", "prophet", 7]},
+                         "sons": {"type": "array", "maxItems": 2,
+                                  "items": {"type": "string", "maxLength": 5}}}}
+
+
+class Json(WithServer):
+    """Answers that have to be JSON. The bundled model would write none by itself."""
+
+    def ask(self, form, n=300, **more):
+        reply = self.server.post("/v1/chat/completions", {
+            "messages": [QUESTION], "max_tokens": n, "response_format": form, **more})
+        self.assertEqual(reply.status, 200, reply.body)
+        return reply.json["choices"][0]
+
+    def check_person(self, text):
+        person = json.loads(text)
+        self.assertLessEqual(set(person), set(PERSON["properties"]))
+        self.assertLessEqual(set(PERSON["required"]), set(person))
+        self.assertIsInstance(person["name"], str)
+        self.assertLessEqual(len(person["name"]), 30)
+        self.assertIsInstance(person["age"], int)
+        self.assertIn(person["age"], range(151))
+        self.assertIn(person["kind"], ["king", "prophet", 7])
+        self.assertLessEqual(len(person.get("sons", [])), 2)
+
+    def schema(self, schema=None):
+        return {"type": "json_schema",
+                "json_schema": {"name": "person", "strict": True, "schema": schema or PERSON}}
+
+    def test_it_fits_the_schema_whatever_is_drawn(self):
+        texts = set()
+        for seed in range(12):
+            answer = self.ask(self.schema(), temperature=1.5 if seed % 2 else 0.5, seed=seed)
+            self.assertEqual(answer["finish_reason"], "stop")
+            self.check_person(answer["message"]["content"])
+            texts.add(answer["message"]["content"])
+        self.assertGreater(len(texts), 6)
+        greedy_ones = {self.ask(self.schema(), temperature=0)["message"]["content"]
+                       for _ in range(2)}
+        self.assertEqual(len(greedy_ones), 1)
+        self.check_person(greedy_ones.pop())
+
+    def test_every_api_has_it(self):
+        form = {"type": "json_schema", "schema": PERSON}
+        ask = {"max_tokens": 300, "messages": [QUESTION]}
+        for body in ({"output_config": {"format": form}}, {"output_format": form}):
+            answer = self.server.post("/v1/messages", {**ask, **body}).json
+            self.assertEqual(answer["stop_reason"], "end_turn")
+            (block,) = answer["content"]
+            self.check_person(block["text"])
+        answer = self.server.post("/v1/responses", {
+            "input": "In the beginning", "max_output_tokens": 300,
+            "text": {"format": {**form, "name": "person"}}}).json
+        self.assertEqual(answer["status"], "completed")
+        self.check_person(answer["output"][0]["content"][0]["text"])
+        self.assertEqual(answer["text"]["format"]["schema"], PERSON)
+        answer = self.server.post("/v1/completions", {
+            "prompt": "The king:", "max_tokens": 300, "response_format": self.schema()}).json
+        self.check_person(answer["choices"][0]["text"])
+        chunks = self.chunks("/v1/chat/completions", {
+            "messages": [QUESTION], "max_tokens": 300, "response_format": self.schema()})
+        self.check_person("".join(chunk["choices"][0]["delta"].get("content", "")
+                                  for chunk in chunks))
+
+    def test_any_object_and_where_it_is_cut(self):
+        answer = self.ask({"type": "json_object"}, n=40, temperature=1, seed=3)
+        text = answer["message"]["content"].lstrip()
+        self.assertTrue(text.startswith("{"))
+        if answer["finish_reason"] == "stop":
+            self.assertIsInstance(json.loads(text), dict)
+        cut = self.ask(self.schema(), n=5)
+        self.assertEqual(cut["finish_reason"], "length")
+        self.assertEqual(self.ask({"type": "text"}, n=5)["finish_reason"], "length")
+
+    def test_logprobs_are_the_models(self):
+        answer = self.ask(self.schema(), temperature=0, logprobs=True, top_logprobs=1)
+        first = answer["logprobs"]["content"][0]
+        self.assertNotEqual(first["token"], first["top_logprobs"][0]["token"])
+        self.assertLess(first["logprob"], first["top_logprobs"][0]["logprob"])
+
+    def test_beside_others(self):
+        # One client's grammar is not another's.
+        def one(i):
+            form = self.schema({"const": f"client {i}"})
+            return [self.ask(form, seed=j)["message"]["content"].strip() for j in range(6)]
+
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            for i, texts in enumerate(threads.map(one, range(4))):
+                self.assertEqual(set(texts), {json.dumps(f"client {i}")})
+
+    def test_what_cannot_be_had(self):
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+        cases = (
+            ({"response_format": {"type": "xml"}}, "response_format.type"),
+            ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+            ({"response_format": self.schema({"not": {"type": "null"}})},
+             "response_format.json_schema.schema"),
+            ({"response_format": self.schema({"type": "string", "pattern": "("})},
+             "response_format.json_schema.schema"),
+            ({"response_format": self.schema({"allOf": [{"type": "null"}, {"type": "string"}]})},
+             "response_format.json_schema.schema"),
+            ({"response_format": self.schema(), "tools": [tool]},
+             "response_format.json_schema.schema"),
+            ({"response_format": self.schema(), "ignore_eos": True}, "ignore_eos"))
+        for fields, param in cases:
+            reply = self.server.post("/v1/chat/completions",
+                                     {"messages": [QUESTION], "max_tokens": 5, **fields})
+            self.assertEqual(reply.status, 400, fields)
+            self.assertEqual(reply.json["error"]["param"], param)
+        both = self.ask(self.schema(), tools=[tool], tool_choice="none")
+        self.check_person(both["message"]["content"])
+
+
 class Anthropic(WithServer):
     def test_an_answer_is_that_of_the_other_api(self):
         said = self.chat(n=12)["choices"][0]["message"]["content"]
@@ -462,8 +579,7 @@ class Errors(WithServer):
                      'else is supported, found "image"')
         self.refused("/v1/chat/completions",
                      {"messages": [QUESTION], "response_format": {"type": "json_schema"}}, 400,
-                     "field `response_format.type`: expected 'text': constrained output is not "
-                     'supported, found "json_schema"')
+                     "field `response_format.json_schema`: expected an object, it is missing")
 
     def test_prompts_too(self):
         for prompt, sentence in (

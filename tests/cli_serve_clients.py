@@ -7,11 +7,13 @@ import os
 import sys
 import unittest
 from pathlib import Path
+from typing import Annotated, Literal
 
 CLIENTS = Path(os.environ["VARVE_SOURCE_DIR"]) / "build" / "api-clients" / "bin" / "python"
 try:
     import anthropic
     import openai
+    import pydantic
 except ImportError:
     if CLIENTS.exists() and "VARVE_IN_CLIENTS" not in os.environ:
         os.environ["VARVE_IN_CLIENTS"] = "1"
@@ -134,6 +136,19 @@ class Openai(WithServer):
                                                   metadata={"a": "b"})
         self.assertEqual((instructed.instructions, instructed.metadata), ("Be brief.", {"a": "b"}))
         self.assertGreater(instructed.usage.input_tokens, answer.usage.input_tokens)
+
+    def test_json(self):
+        class Person(pydantic.BaseModel):
+            name: Annotated[str, pydantic.Field(max_length=20)]
+            age: Annotated[int, pydantic.Field(ge=0, le=150)]
+            kind: Literal["king", "prophet"]
+
+        answer = self.openai.chat.completions.parse(
+            model="varve-tiny", messages=[QUESTION], max_tokens=300, response_format=Person)
+        self.assertIsInstance(answer.choices[0].message.parsed, Person)
+        answer = self.openai.responses.parse(model="varve-tiny", input="In the beginning",
+                                             max_output_tokens=300, text_format=Person)
+        self.assertIsInstance(answer.output_parsed, Person)
 
     def test_errors(self):
         with self.assertRaises(openai.BadRequestError) as caught:

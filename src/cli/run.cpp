@@ -183,8 +183,7 @@ class SchemaDraw {
       if (tokenizer.is_added(id)) no_text.push_back(id);
     }
     VARVE_TRY(const std::string schema, schema_text(flags.json_schema));
-    VARVE_TRY(const auto compiler,
-              GrammarCompiler::create(tokenizer, model.vocab_size(), no_text));
+    VARVE_TRY(const auto compiler, GrammarCompiler::create(tokenizer, model.vocab_size(), no_text));
     const auto grammar = compiler->compile_json_schema(schema);
     if (!grammar) {
       return fail(grammar.error().kind, "--json-schema: {}", grammar.error().message);
@@ -274,20 +273,18 @@ Result<void> run(const RunFlags& flags) {
   if (session.n_pending() == 0) {
     session.save_resume_point();
     begin = Clock::now();
-    GenerateOptions generation = {.max_tokens = flags.n_tokens,
-                                  .stop_ids = flags.stop_ids,
-                                  .ignore_eos = flags.ignore_eos};
+    GenerateOptions generation = {
+        .max_tokens = flags.n_tokens, .stop_ids = flags.stop_ids, .ignore_eos = flags.ignore_eos};
     if (schema) {
       generation.draw = [&](std::span<const float> logits) {
         return schema->draw(sampler, logits);
       };
     }
-    VARVE_TRY(outcome.generated, generate(session, *engine, sampler, generation,
-                                          [&](int32_t id) {
-                                            outcome.ids.push_back(id);
-                                            emit(decoder.push(id));
-                                            return interrupted == 0;
-                                          }));
+    VARVE_TRY(outcome.generated, generate(session, *engine, sampler, generation, [&](int32_t id) {
+                outcome.ids.push_back(id);
+                emit(decoder.push(id));
+                return interrupted == 0;
+              }));
     emit(decoder.finish());
     outcome.decode_seconds = seconds_since(begin);
   }

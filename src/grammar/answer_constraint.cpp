@@ -14,7 +14,6 @@ Result<AnswerConstraint> AnswerConstraint::create(const CompiledGrammar& grammar
                                                   AnswerConstraintOptions options) {
   const auto is_token = [&](int32_t id) { return id >= 0 && id < options.vocab_size; };
   std::erase_if(options.end_ids, [&](int32_t id) { return !is_token(id); });
-  if (options.end_ids.empty()) return usage_error("the model has no token that ends an answer");
   if (options.begins_behind && !is_token(*options.begins_behind)) {
     return usage_error("the model's logits have no token {}", *options.begins_behind);
   }

@@ -14,7 +14,7 @@ namespace varve {
 
 struct AnswerConstraintOptions {
   int vocab_size = 0;                 // of the model's logits
-  std::vector<int32_t> end_ids = {};  // end the answer, and may come where the grammar is complete
+  std::vector<int32_t> end_ids = {};  // end the answer: may come exactly where it is complete
   /// The grammar begins behind this token (</think>), and anything but an end may come before it;
   /// nothing: at once.
   std::optional<int32_t> begins_behind = {};
@@ -22,7 +22,7 @@ struct AnswerConstraintOptions {
 
 class AnswerConstraint {
  public:
-  /// Error (usage): there is no token to begin behind, or to end with; as of TokenConstraint.
+  /// Errors: (usage) the logits have no token to begin behind; as of TokenConstraint.
   static Result<AnswerConstraint> create(const CompiledGrammar& grammar,
                                          AnswerConstraintOptions options);
 
