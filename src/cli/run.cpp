@@ -235,10 +235,12 @@ Result<void> run(const RunFlags& flags) {
   if (!flags.json_schema.empty()) {
     if (flags.ignore_eos) return usage_error("--json-schema: expected no --ignore-eos beside it");
     engine_flags.beside_bytes += GrammarCompiler::memory_bytes(shapes->vocab_size());
-    VARVE_TRY(schema, SchemaDraw::create(flags, tokenizer, *shapes));
   }
   VARVE_TRY(options,
             engine_flags.fit(*shapes, options, &tokenizer, static_cast<int>(prompt.size())));
+  if (!flags.json_schema.empty()) {
+    VARVE_TRY(schema, SchemaDraw::create(flags, tokenizer, *shapes));
+  }
   Outcome outcome;
   outcome.process = process_beside(*shapes, options, &tokenizer);
   outcome.process.heap += engine_flags.beside_bytes;

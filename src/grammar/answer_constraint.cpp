@@ -31,14 +31,30 @@ void AnswerConstraint::set(int32_t id, bool is_allowed) {
   word = is_allowed ? word | bit : word & ~bit;
 }
 
-Result<std::optional<int32_t>> AnswerConstraint::next(const Draw& draw) {
-  if (options_.begins_behind) {
-    std::ranges::fill(mask_, ~uint32_t{0});
-    for (const int32_t id : options_.end_ids) set(id, false);
+int32_t AnswerConstraint::draw_before(const Draw& draw) {
+  std::ranges::fill(mask_, ~uint32_t{0});
+  for (const int32_t id : options_.end_ids) set(id, false);
+  while (true) {
     const int32_t id = draw(mask_);
-    if (id == *options_.begins_behind) options_.begins_behind.reset();
-    return id;
+    if (id == *options_.begins_behind) {
+      options_.begins_behind.reset();
+      return id;
+    }
+    // Who reads the text would take that for the end of what comes before.
+    const std::string_view mark = options_.piece(*options_.begins_behind);
+    std::string text = tail_;
+    text += options_.piece(id);
+    if (mark.empty() || text.find(mark) == text.npos) {
+      tail_ =
+          text.substr(text.size() - std::min(text.size(), std::max<size_t>(mark.size(), 1) - 1));
+      return id;
+    }
+    set(id, false);
   }
+}
+
+Result<std::optional<int32_t>> AnswerConstraint::next(const Draw& draw) {
+  if (options_.begins_behind) return draw_before(draw);
   while (true) {
     VARVE_TRY(const bool is_finished, constraint_.is_finished());
     if (is_finished) return std::nullopt;

@@ -5,6 +5,8 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -15,9 +17,10 @@ namespace varve {
 struct AnswerConstraintOptions {
   int vocab_size = 0;                 // of the model's logits
   std::vector<int32_t> end_ids = {};  // end the answer: may come exactly where it is complete
-  /// The grammar begins behind this token (</think>), and anything but an end may come before it;
-  /// nothing: at once.
+  /// The grammar begins behind this token (</think>); nothing: at once. Before it anything may come
+  /// but an end, and other tokens that spell its text, as `piece` gives it.
   std::optional<int32_t> begins_behind = {};
+  std::function<std::string_view(int32_t id)> piece = {};
 };
 
 class AnswerConstraint {
@@ -34,11 +37,13 @@ class AnswerConstraint {
 
  private:
   AnswerConstraint(TokenConstraint constraint, AnswerConstraintOptions options);
+  int32_t draw_before(const Draw& draw);
   bool is_end(int32_t id) const;
   void set(int32_t id, bool is_allowed);
 
   TokenConstraint constraint_;
   AnswerConstraintOptions options_;
+  std::string tail_;  // of what came before the grammar, shorter than the text of that token
   std::vector<uint32_t> mask_;  // [ceil(vocab_size / 32)]
 };
 

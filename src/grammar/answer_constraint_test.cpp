@@ -17,7 +17,13 @@ class AnswerConstraintTest : public testing::Test {
     return AnswerConstraint::create(compiled(tiny_vocabulary(), schema),
                                     {.vocab_size = tiny_vocabulary().n_ids(),
                                      .end_ids = {end_},
-                                     .begins_behind = begins_behind})
+                                     .begins_behind = begins_behind,
+                                     .piece =
+                                         [this](int32_t id) {
+                                           return id == end_of_thought_
+                                                      ? std::string_view("</think>")
+                                                      : tiny_vocabulary().tokenizer.piece(id);
+                                         }})
         .value();
   }
   static std::vector<int32_t> bytes(std::string_view text) {
@@ -79,6 +85,21 @@ TEST_F(AnswerConstraintTest, BeginsBehindAThought) {
     return bytes("{").front();
   });
   EXPECT_TRUE(drawn);
+}
+
+// Else content would begin that no grammar has seen.
+TEST_F(AnswerConstraintTest, TheEndOfAThoughtIsNotSpelt) {
+  AnswerConstraint constraint = constraint_of(kSchema, end_of_thought_);
+  for (const int32_t id : bytes("<</think")) take(constraint, id);
+  const int32_t last = bytes(">").front();
+  int n_draws = 0;
+  const auto drawn = constraint.next([&](std::span<const uint32_t> mask) {
+    EXPECT_EQ(has_id(mask, last), n_draws == 0);
+    return n_draws++ == 0 ? last : bytes("a").front();
+  });
+  EXPECT_EQ(drawn.value(), bytes("a").front());
+  EXPECT_EQ(n_draws, 2);
+  take(constraint, last);
 }
 
 TEST_F(AnswerConstraintTest, RefusesATokenThatIsNotThere) {

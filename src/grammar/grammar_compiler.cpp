@@ -76,15 +76,21 @@ Result<std::unique_ptr<GrammarCompiler>> GrammarCompiler::create(const Tokenizer
   }
 }
 
-const CompiledGrammar* GrammarCompiler::find(const std::string& key) {
+std::optional<CompiledGrammar> GrammarCompiler::find(const std::string& key) {
+  const std::lock_guard lock(mutex_);
   const auto found =
       std::find_if(kept_.begin(), kept_.end(), [&](const Kept& kept) { return kept.key == key; });
-  if (found == kept_.end()) return nullptr;
+  if (found == kept_.end()) return std::nullopt;
   kept_.splice(kept_.begin(), kept_, found);
-  return &kept_.front().grammar;
+  return kept_.front().grammar;
+}
+
+std::optional<CompiledGrammar> GrammarCompiler::kept(const std::string& schema) {
+  return find(schema.empty() ? std::string(kAnyObject) : schema);
 }
 
 bool GrammarCompiler::make_room() {
+  const std::lock_guard lock(mutex_);
   const size_t limit = alive_bytes(parts_->vocab_size);
   const auto n_bytes = [&] {
     size_t sum = 0;
@@ -105,12 +111,12 @@ bool GrammarCompiler::make_room() {
 
 Result<CompiledGrammar> GrammarCompiler::compile(std::string key, const std::string& grammar) {
   if (!make_room()) {
-    return fail(ErrorKind::internal,
-                "other schemas that are in use take up the memory for them; try again later");
+    return usage_error("schemas that are in use take up the memory for them; try again later");
   }
   try {
     CompiledGrammar compiled(std::make_shared<const CompiledGrammar::Parts>(
         CompiledGrammar::Parts{parts_->compiler.CompileGrammar(grammar), parts_->vocab_size}));
+    const std::lock_guard lock(mutex_);
     alive_.push_back(compiled.parts_);
     kept_.push_front({std::move(key), compiled});
     return compiled;
@@ -122,16 +128,16 @@ Result<CompiledGrammar> GrammarCompiler::compile(std::string key, const std::str
 }
 
 Result<CompiledGrammar> GrammarCompiler::compile_json_schema(const std::string& schema) {
-  const std::lock_guard lock(mutex_);
-  if (const CompiledGrammar* const kept = find(schema)) return *kept;
+  const std::lock_guard lock(compiling_);
+  if (const auto kept = find(schema)) return *kept;
   VARVE_TRY(const JsonSchema read, read_json_schema(schema));
   VARVE_TRY(const std::string grammar, grammar_of_schema(read));
   return compile(schema, grammar);
 }
 
 Result<CompiledGrammar> GrammarCompiler::compile_any_object() {
-  const std::lock_guard lock(mutex_);
-  if (const CompiledGrammar* const kept = find(std::string(kAnyObject))) return *kept;
+  const std::lock_guard lock(compiling_);
+  if (const auto kept = find(std::string(kAnyObject))) return *kept;
   return compile(std::string(kAnyObject), grammar_of_any_object());
 }
 

@@ -7,6 +7,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -49,10 +50,12 @@ class GrammarCompiler {
   GrammarCompiler& operator=(const GrammarCompiler&) = delete;
 
   /// Errors: those of read_json_schema and grammar_of_schema (bad_input, json_schema.h); grammars
-  /// that are in use take up the memory for them (internal).
+  /// that are in use take up the memory for them (usage).
   Result<CompiledGrammar> compile_json_schema(const std::string& schema);
   /// Any JSON object.
   Result<CompiledGrammar> compile_any_object();
+  /// The same where it is kept; empty `schema`: of any object. Does not wait for who compiles.
+  std::optional<CompiledGrammar> kept(const std::string& schema);
 
   /// What a compiler takes of memory, at most: vocabulary, grammars that are kept or in use, one
   /// that is made. 145 MB for 129,280 tokens.
@@ -65,14 +68,15 @@ class GrammarCompiler {
     CompiledGrammar grammar;
   };
   explicit GrammarCompiler(std::unique_ptr<Parts> parts);
+  /// While compiling_ is held.
   Result<CompiledGrammar> compile(std::string key, const std::string& grammar);
   /// Makes room for one more by what nobody uses. False: there is none.
   bool make_room();
-  /// Null: it is not kept.
-  const CompiledGrammar* find(const std::string& key);
+  std::optional<CompiledGrammar> find(const std::string& key);
 
   const std::unique_ptr<Parts> parts_;
-  std::mutex mutex_;      // of what follows, and of compiling
+  std::mutex compiling_;  // one at a time
+  std::mutex mutex_;      // of what follows
   std::list<Kept> kept_;  // those used last stand first
   std::list<std::weak_ptr<const CompiledGrammar::Parts>> alive_;
 };

@@ -49,7 +49,7 @@ class RandomSchema {
       case 10:
         return array(depth - 1);
       default:
-        return {{"anyOf", {next(depth - 1), next(depth - 1)}}};
+        return {{"anyOf", Json::array({next(depth - 1), next(depth - 1)})}};
     }
   }
 
@@ -83,7 +83,7 @@ class RandomSchema {
   }
   Json array(int depth) {
     Json schema = {{"type", "array"}, {"items", next(depth)}};
-    if (maybe()) schema["prefixItems"] = {next(depth)};
+    if (maybe()) schema["prefixItems"] = Json::array({next(depth)});
     const int64_t low = between(0, 2);
     if (maybe()) schema["minItems"] = low;
     if (maybe()) schema["maxItems"] = low + between(0, 3);
@@ -105,12 +105,11 @@ class RandomSchema {
 
 Json random_schema(Rng& rng) {
   RandomSchema random(rng);
-  Json schema = {{"anyOf", {random.next(3)}}};
+  Json schema = {{"anyOf", Json::array({random.next(3)})}};
   schema["$defs"]["leaf"] = {{"type", "integer"}, {"minimum", 7}};
-  schema["$defs"]["list"] = {
-      {"type", "object"},
-      {"properties", {{"n", {{"anyOf", {{{"$ref", "#/$defs/list"}}, {{"type", "null"}}}}}}}},
-      {"required", {"n"}}};
+  schema["$defs"]["list"] = Json::parse(
+      R"({"type": "object", "properties": {"n": {"anyOf": [{"$ref": "#/$defs/list"}, {"type": "null"}]}},
+          "required": ["n"]})");
   return schema;
 }
 

@@ -1,6 +1,7 @@
 // The server's routes: who may ask, what is asked, who answers.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -108,8 +109,11 @@ class Api {
   };
   Result<Prompt> prompt_of(const TextCall& call);
   Result<Transcript> chat_transcript(const ChatRequest& chat);
-  /// Puts what the answer has to follow into the call. Errors (bad_input): of the schema.
-  Result<void> constrain(TextCall& call);
+  /// Puts what the answer has to follow into the call.
+  std::optional<Problem> constrain(TextCall& call, const std::function<bool()>& has_client);
+  /// The grammar, compiled where it has to be: one at a time, for clients that still wait.
+  tl::expected<CompiledGrammar, Problem> compiled(const JsonFormat& json,
+                                                  const std::function<bool()>& has_client);
   Result<GrammarCompiler*> grammars();
   Reply answer(HttpRequest& request, TextCall call, std::unique_ptr<AnswerWriter> writer);
 
@@ -119,6 +123,8 @@ class Api {
   TranscriptMemory memory_;
   AnswerMemory answers_;
   std::mutex cache_view_mutex_;
+  std::timed_mutex compiling_;
+  std::atomic<int> n_to_compile_ = 0;          // who waits for it, or has it
   std::mutex grammars_mutex_;                  // while they are made
   std::unique_ptr<GrammarCompiler> grammars_;  // from the first request for JSON on
 };

@@ -1,4 +1,7 @@
 // Requests for text: from their JSON to the engine's queue.
+#include <chrono>
+#include <mutex>
+
 #include "server/answering.h"
 #include "server/anthropic_request.h"
 #include "server/anthropic_response.h"
@@ -13,6 +16,9 @@ namespace varve::server {
 namespace {
 
 constexpr int kRetryAfterSeconds = 1;
+// Of schemas that are not kept: those that wait to be compiled, and the one that is.
+constexpr int kMostToCompile = 8;
+constexpr std::chrono::milliseconds kLookForClient(50);
 constexpr std::string_view kEndOfThinking = "</think>";
 
 }  // namespace
@@ -68,23 +74,52 @@ Result<GrammarCompiler*> Api::grammars() {
   return grammars_.get();
 }
 
-Result<void> Api::constrain(TextCall& call) {
-  if (!call.json) return {};
-  VARVE_TRY(GrammarCompiler* const compiler, grammars());
-  auto grammar = call.json->schema ? compiler->compile_json_schema(*call.json->schema)
-                                   : compiler->compile_any_object();
-  if (!grammar) {
-    Error error = grammar.error();
-    error.message = fmt::format("field `{}`: {}", call.json->path, error.message);
-    return tl::unexpected(std::move(error));
+tl::expected<CompiledGrammar, Problem> Api::compiled(const JsonFormat& json,
+                                                     const std::function<bool()>& has_client) {
+  const Result<GrammarCompiler*> compiler = grammars();
+  if (!compiler) return tl::unexpected(problem_of(compiler.error()));
+  if (const auto kept = (*compiler)->kept(json.schema.value_or(""))) return *kept;
+  struct Waiting {
+    explicit Waiting(std::atomic<int>& count) : n(count), is_welcome(++n <= kMostToCompile) {}
+    ~Waiting() { --n; }
+    std::atomic<int>& n;
+    const bool is_welcome;
+  };
+  const Waiting waiting(n_to_compile_);
+  const Problem later{.status = 503,
+                      .message = "other schemas are being compiled; try again in a moment",
+                      .retry_after_s = kRetryAfterSeconds};
+  if (!waiting.is_welcome) return tl::unexpected(later);
+  std::unique_lock turn(compiling_, std::defer_lock);
+  while (!turn.try_lock_for(kLookForClient)) {
+    if (!has_client() || loop_->is_stopping()) return tl::unexpected(later);
   }
+  auto grammar = json.schema ? (*compiler)->compile_json_schema(*json.schema)
+                             : (*compiler)->compile_any_object();
+  if (grammar) return std::move(*grammar);
+  Problem problem = problem_of(grammar.error());
+  if (grammar.error().kind == ErrorKind::usage) {
+    problem.status = 503;
+    problem.retry_after_s = kRetryAfterSeconds;
+  } else {
+    problem.message = fmt::format("field `{}`: {}", json.path, problem.message);
+  }
+  return tl::unexpected(std::move(problem));
+}
+
+std::optional<Problem> Api::constrain(TextCall& call, const std::function<bool()>& has_client) {
+  if (!call.json) return std::nullopt;
+  auto grammar = compiled(*call.json, has_client);
+  if (!grammar) return std::move(grammar.error());
   call.generation.grammar = std::move(*grammar);
-  if (!call.chat || model_.format == nullptr) return {};
-  if (!model_.format->answer_parser(*call.chat)->begins_in_reasoning()) return {};
+  if (!call.chat || !model_.format->answer_parser(*call.chat)->begins_in_reasoning()) {
+    return std::nullopt;
+  }
   call.generation.grammar_behind = model_.tokenizer->id_of(kEndOfThinking);
-  if (call.generation.grammar_behind) return {};
-  return bad_input("field `{}`: the model's reasoning does not end with a token: ask for none",
-                   call.json->path);
+  if (call.generation.grammar_behind) return std::nullopt;
+  return Problem{.message = fmt::format("field `{}`: the model's reasoning does not end with a "
+                                        "token: ask for none",
+                                        call.json->path)};
 }
 
 Api::Reply Api::answer(HttpRequest& request, TextCall call, std::unique_ptr<AnswerWriter> writer) {
@@ -99,8 +134,8 @@ Api::Reply Api::answer(HttpRequest& request, TextCall call, std::unique_ptr<Answ
             fmt::format("prompt is too long: {} tokens > {} maximum", n_prompt, model_.ctx_tokens),
         .code = "context_length_exceeded"});
   }
-  if (const auto constrained = constrain(call); !constrained) {
-    return tl::unexpected(problem_of(constrained.error()));
+  if (auto problem = constrain(call, request.has_client)) {
+    return tl::unexpected(std::move(*problem));
   }
   call.generation.prompt = std::move(prompt->ids);
   if (call.chat) call.generation.end_ids = model_.end_ids;

@@ -278,7 +278,8 @@ Result<std::optional<AnswerConstraint>> GenerationLoop::constraint_of(
   if (!request.grammar) return std::optional<AnswerConstraint>();
   AnswerConstraintOptions options = {.vocab_size = engine_->model().vocab_size(),
                                      .end_ids = request.end_ids,
-                                     .begins_behind = request.grammar_behind};
+                                     .begins_behind = request.grammar_behind,
+                                     .piece = [this](int32_t id) { return tokenizer_->piece(id); }};
   const auto eos = engine_->model().eos_ids();
   options.end_ids.insert(options.end_ids.end(), eos.begin(), eos.end());
   VARVE_TRY(AnswerConstraint constraint,

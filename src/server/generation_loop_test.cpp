@@ -121,6 +121,48 @@ TEST_F(GenerationLoopTest, AnAnswerIsWhatTheEngineGives) {
   EXPECT_EQ(outcome.finished->text, outcome.text);
 }
 
+TEST_F(GenerationLoopTest, AnAnswerFollowsItsGrammarAndEndsWithIt) {
+  start(2);
+  const int vocab = engine_->model().vocab_size();
+  const auto compiler = GrammarCompiler::create(tokenizer_, vocab, {}).value();
+  const auto ask = [&](const std::string& schema) {
+    GenerationRequest request = greedy(prompt("In the beginning"), 40);
+    request.ignore_eos = false;
+    request.grammar = compiler->compile_json_schema(schema).value();
+    return loop_->submit(std::move(request));
+  };
+  // Two at once, each with its own; behind the bracket nothing may follow.
+  const auto one = ask(R"({"const": ["amber"]})");
+  const auto other = ask(R"({"const": ["falcon"]})");
+  const auto free = submit(prompt("In the beginning"), 20);
+  run_dry();
+  const Outcome first = read(*one), second = read(*other), third = read(*free);
+  EXPECT_EQ(first.text, R"(["amber"])");
+  EXPECT_EQ(second.text, R"(["falcon"])");
+  ASSERT_TRUE(first.finished);
+  EXPECT_EQ(first.finished->reason, FinishReason::end_token);
+  EXPECT_EQ(first.finished->n_sampled, static_cast<int>(first.ids.size()));
+  EXPECT_EQ(third.ids, alone(prompt("In the beginning"), 20));
+}
+
+// A grammar that needs what no token spells: that answer fails and the others go on.
+TEST_F(GenerationLoopTest, AnAnswerThatCannotGoOnFails) {
+  start(2);
+  const int vocab = engine_->model().vocab_size();
+  Ids all(static_cast<size_t>(vocab));
+  for (int32_t id = 0; id < vocab; ++id) all[static_cast<size_t>(id)] = id;
+  const auto mute = GrammarCompiler::create(tokenizer_, vocab, all).value();
+  GenerationRequest request = greedy(prompt("In the beginning"), 40);
+  request.ignore_eos = false;
+  request.grammar = mute->compile_json_schema(R"({"const": 1})").value();
+  const auto failing = loop_->submit(std::move(request));
+  const auto free = submit(prompt("In the beginning"), 20);
+  run_dry();
+  EXPECT_EQ(read(*failing).error, "no token of the vocabulary goes on with the JSON");
+  EXPECT_EQ(read(*free).ids, alone(prompt("In the beginning"), 20));
+  EXPECT_EQ(loop_->stats().n_failed, 1U);
+}
+
 TEST_F(GenerationLoopTest, WhatASessionKnowsIsNotReadAgain) {
   start(2);
   const Ids first = prompt("In the beginning God created the heaven and the earth.");

@@ -55,7 +55,7 @@ class ResponsesWriter : public AnswerWriter {
   bool is_in_parts(const AnswerEvent& event) const {
     return is_open_ && item_.kind == Kind::tool_call && item_.call.id == event.call.id;
   }
-  std::string close();
+  std::string close(bool is_whole_call = false);
 
   const Tokenizer* tokenizer_;
   const ResponsesWriterOptions options_;
@@ -179,12 +179,16 @@ std::string ResponsesWriter::open(const AnswerPiece& piece) {
   return out;
 }
 
-std::string ResponsesWriter::close() {
+// A call in parts that something else follows broke off: its arguments have no end.
+std::string ResponsesWriter::close(bool is_whole_call) {
   if (!std::exchange(is_open_, false)) return {};
   std::string out;
+  const bool is_broken = item_.kind == Kind::tool_call && !is_whole_call;
   if (item_.kind == Kind::tool_call) {
-    out = part_event("response.function_call_arguments.done",
-                     {{"name", item_.call.name}, {"arguments", item_.call.arguments}});
+    if (!is_broken) {
+      out = part_event("response.function_call_arguments.done",
+                       {{"name", item_.call.name}, {"arguments", item_.call.arguments}});
+    }
   } else if (item_.kind == Kind::reasoning) {
     out = part_event("response.reasoning_text.done", {{"text", item_.text}});
     out += part_event("response.content_part.done", {{"part", part(item_)}});
@@ -194,7 +198,7 @@ std::string ResponsesWriter::close() {
                      {{"text", item_.text}, {"logprobs", whole["logprobs"]}});
     out += part_event("response.content_part.done", {{"part", whole}});
   }
-  Json item = item_json(item_, "completed");
+  Json item = item_json(item_, is_broken ? "incomplete" : "completed");
   out += event("response.output_item.done", {{"output_index", output_.size()}, {"item", item}});
   output_.push_back(std::move(item));
   return out;
@@ -212,7 +216,7 @@ std::string ResponsesWriter::call_part(const AnswerPiece& piece) {
 
 std::string ResponsesWriter::piece(const AnswerPiece& piece) {
   if (piece.event.kind == Kind::call_part) return call_part(piece);
-  if (piece.event.kind == Kind::tool_call && is_in_parts(piece.event)) return close();
+  if (piece.event.kind == Kind::tool_call && is_in_parts(piece.event)) return close(true);
   const bool is_call = piece.event.kind == Kind::tool_call;
   std::string out;
   if (is_call || !is_open_ || piece.event.kind != item_.kind) {
@@ -223,7 +227,7 @@ std::string ResponsesWriter::piece(const AnswerPiece& piece) {
   if (is_call) {
     out += part_event("response.function_call_arguments.delta",
                       {{"delta", piece.event.call.arguments}});
-    out += close();
+    out += close(true);
     return out;
   }
   item_.text += piece.event.text;
