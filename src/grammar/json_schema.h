@@ -26,6 +26,8 @@ namespace varve {
 /// Of a schema: bytes, nesting.
 inline constexpr size_t kMaxSchemaBytes = size_t{64} << 10;
 inline constexpr int kMaxSchemaDepth = 100;
+/// Places of a schema where values are described, at most: each becomes a rule, with its path.
+inline constexpr size_t kMaxShapes = 4096;
 /// Options of a `oneOf`, at most: each is held against each other one.
 inline constexpr size_t kMaxOneOf = 100;
 /// Lengths of strings and arrays, at most: larger bounds are refused.
@@ -86,12 +88,12 @@ struct JsonSchema {
   std::vector<Shape> shapes;  // the first is the schema's own
 };
 
-/// Errors (bad_input): not JSON; not a schema; what is not supported; no finite value fits. They
-/// name the place in the schema.
+/// Errors (bad_input): not JSON; not a schema; what is not supported; bounds that nothing fits;
+/// more than kMaxShapes. They name the place in the schema.
 Result<JsonSchema> read_json_schema(std::string_view text);
 
-/// The grammar of a schema's values, in xgrammar's EBNF, or of any JSON object. Error (bad_input):
-/// it is larger than kMaxGrammarPositions.
+/// The grammar of a schema's values, in xgrammar's EBNF, or of any JSON object. Errors
+/// (bad_input): no value that ends fits; it is larger than kMaxGrammarPositions.
 Result<std::string> grammar_of_schema(const JsonSchema& schema);
 std::string grammar_of_any_object();
 

@@ -102,6 +102,36 @@ TEST(JsonSchema, RefusesWhatWouldTakeTooLong) {
   EXPECT_EQ(problem(chain + R"("d1500": {"type": "null"}}})"), "none");
 }
 
+TEST(JsonSchema, KeepsPlacesShort) {
+  const auto tuple = [](int n) {
+    std::string items;
+    for (int i = 0; i < n; ++i) items += i > 0 ? ",{}" : "{}";
+    return R"({"prefixItems": [)" + items + "]}";
+  };
+  EXPECT_TRUE(read_json_schema(tuple(4095)));
+  EXPECT_EQ(problem(tuple(4096)), "schema at `#`: values are described at more than 4096 places");
+  const std::string tildes(32'000, '~');
+  const auto schema =
+      read_json_schema(fmt::format(R"({{"properties": {{"{}": {}}}}})", tildes, tuple(4000)));
+  ASSERT_TRUE(schema);
+  for (const Shape& shape : schema->shapes) EXPECT_LT(shape.path.size(), 200u);
+  const auto with_name = [](const std::string& name) {
+    return problem(fmt::format(R"({{"properties": {{"{}": 3}}}})", name));
+  };
+  const std::string longest(64, 'n');
+  const std::string expected = ": expected an object, true or false, found 3";
+  EXPECT_EQ(with_name(longest), "schema at `#/properties/" + longest + "`" + expected);
+  EXPECT_EQ(with_name(longest + "n"), "schema at `#/properties/" + longest + "...`" + expected);
+  EXPECT_EQ(with_name(longest.substr(1) + "ä"),
+            "schema at `#/properties/" + longest.substr(1) + "...`" + expected);
+  std::string deep = "3";
+  for (int i = 0; i < 40; ++i) deep = R"({"properties": {")" + longest + R"(": )" + deep + "}}";
+  EXPECT_LT(problem(deep).size(), 700u);
+  EXPECT_NE(problem(deep).find("/...`"), std::string::npos);
+  const std::string target(1000, 't');
+  EXPECT_LT(problem(R"({"$ref": "#/)" + target + R"(", ")" + target + R"(": 3})").size(), 700u);
+}
+
 TEST(JsonSchema, AnnotationsAndUnknownKeywordsSayNothing) {
   EXPECT_EQ(
       problem(R"({"$schema": "x", "title": "T", "description": "D", "default": 3, "examples": [],
