@@ -13,9 +13,16 @@ namespace {
 // Of the vocabulary: two copies of each piece, its place in their order, and more.
 constexpr size_t kBytesPerToken = 96;
 
+// Places of the rules that each grammar has: strings, any value.
+constexpr int64_t kFixedPositions = 64;
+// What has no share in the vocabulary: rules, automata.
+constexpr size_t kRuleBytes = size_t{4} << 20;
+
 // The largest grammar has a mask of about a byte a token for each of its places.
 size_t largest_grammar_bytes(int vocab_size) {
-  return static_cast<size_t>(kMaxGrammarPositions) * static_cast<size_t>(vocab_size);
+  return static_cast<size_t>(kMaxGrammarPositions + kFixedPositions) *
+             static_cast<size_t>(vocab_size) +
+         kRuleBytes;
 }
 
 // Of grammars that are kept or in use, when another one is made.
@@ -116,6 +123,11 @@ Result<CompiledGrammar> GrammarCompiler::compile(std::string key, const std::str
   try {
     CompiledGrammar compiled(std::make_shared<const CompiledGrammar::Parts>(
         CompiledGrammar::Parts{parts_->compiler.CompileGrammar(grammar), parts_->vocab_size}));
+    const size_t limit = largest_grammar_bytes(parts_->vocab_size);
+    if (const size_t n_bytes = compiled.bytes(); n_bytes > limit) {
+      return bad_input("schema at `#`: it is too large: its grammar takes {} bytes, expected {}",
+                       n_bytes, limit);
+    }
     const std::lock_guard lock(mutex_);
     alive_.push_back(compiled.parts_);
     kept_.push_front({std::move(key), compiled});

@@ -104,11 +104,15 @@ Result<JsonSchema> SchemaReader::read() {
     const std::string path = shapes_[static_cast<size_t>(next.id)].path;
     VARVE_TRY(Shape shape, read_shape(*next.json, path));
     shapes_[static_cast<size_t>(next.id)] = std::move(shape);
+    if (shapes_.size() > kMaxShapes) {
+      return schema_error(path, "values are described at more than {} places", kMaxShapes);
+    }
   }
   return JsonSchema{std::move(shapes_)};
 }
 
 ShapeId SchemaReader::shape_of(const SchemaJson& json, std::string path) {
+  if (shapes_.size() > kMaxShapes) return 0;  // read() refuses it
   const auto [found, is_new] = ids_.try_emplace(&json, static_cast<ShapeId>(shapes_.size()));
   if (is_new) {
     waiting_.push_back({&json, add({AnyShape{}, std::move(path)})});
@@ -176,7 +180,7 @@ Result<Shape> SchemaReader::read_reference(const SchemaJson& schema, const std::
   if (!field.is_string()) return wrong_keyword(path, "$ref", "a string", field);
   const auto& reference = field.get_ref<const std::string&>();
   VARVE_TRY(const SchemaJson* const target, target_of(reference, path));
-  return Shape{EitherShape{{shape_of(*target, reference)}}, path};
+  return Shape{EitherShape{{shape_of(*target, path_of_reference(reference))}}, path};
 }
 
 Result<Shape> SchemaReader::read_all_of(const SchemaJson& schema, const std::string& path) {

@@ -26,6 +26,8 @@ namespace varve {
 /// Of a schema: bytes, nesting.
 inline constexpr size_t kMaxSchemaBytes = size_t{64} << 10;
 inline constexpr int kMaxSchemaDepth = 100;
+/// Places of a schema where values are described, at most: each becomes a rule, with its path.
+inline constexpr size_t kMaxShapes = 4096;
 /// Options of a `oneOf`, at most: each is held against each other one.
 inline constexpr size_t kMaxOneOf = 100;
 /// Lengths of strings and arrays, at most: larger bounds are refused.
@@ -86,19 +88,32 @@ struct JsonSchema {
   std::vector<Shape> shapes;  // the first is the schema's own
 };
 
-/// Errors (bad_input): not JSON; not a schema; what is not supported; no finite value fits. They
-/// name the place in the schema.
+/// Errors (bad_input): not JSON; not a schema; what is not supported; bounds that nothing fits;
+/// more than kMaxShapes. They name the place in the schema.
 Result<JsonSchema> read_json_schema(std::string_view text);
 
-/// The grammar of a schema's values, in xgrammar's EBNF, or of any JSON object. Error (bad_input):
-/// it is larger than kMaxGrammarPositions.
+/// The grammar of a schema's values, in xgrammar's EBNF, or of any JSON object. Errors
+/// (bad_input): no value that ends fits; it is larger than the
+/// limits below.
 Result<std::string> grammar_of_schema(const JsonSchema& schema);
 std::string grammar_of_any_object();
 
 /// Places in a grammar where a character of a class may stand, with bounded repetitions written
 /// out: each is a mask over the vocabulary, which takes up to 25 ms and 112 KiB for 129,280 tokens.
+/// What else a grammar has is counted as so many places as take that memory.
 inline constexpr int64_t kMaxGrammarPositions = 512;
-/// Properties of an object that may be left out, which each other one has to reckon with.
+/// Bytes of a grammar's text that count as a place: names, literals, rules. The text of the largest
+/// has 256 KiB.
+inline constexpr size_t kGrammarBytesPerPosition = 512;
+/// Options of `anyOf` and `oneOf` in a schema, all together: where a value begins, each is gone
+/// into for each token, on the engine's thread; so many take it 1 ms.
+inline constexpr size_t kMaxOptions = 200;
+/// Values of `enum` and `const` in a schema, all together: they become one automaton each, of
+/// 150 bytes a character.
+inline constexpr size_t kMaxLiterals = 2000;
+/// Properties of an object that may be left out, which each other one has to reckon with; and of
+/// all objects of a schema.
 inline constexpr size_t kMaxOptionalProperties = 200;
+inline constexpr size_t kMaxOptionalInAll = 2000;
 
 }  // namespace varve

@@ -2,10 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "grammar/test_constraint.h"
+#include "tokenizer/utf8.h"
 
 namespace varve {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 std::string problem(std::string_view text) {
   const auto schema = read_json_schema(text);
@@ -88,9 +93,9 @@ TEST(JsonSchema, RefusesWhatWouldTakeTooLong) {
   for (int i = 0; i < 5; ++i) {
     lengths += fmt::format(R"({}{{"type": "string", "maxLength": {}}})", i > 0 ? "," : "", 110 + i);
   }
-  EXPECT_EQ(
-      problem(lengths + "]}"),
-      "schema at `#`: it is too large: lengths, patterns and names make more than 512 places");
+  EXPECT_EQ(problem(lengths + "]}"),
+            "schema at `#`: it is too large: lengths, patterns, bounds, names and values make "
+            "more than 512 places");
   std::string options = R"({"oneOf": [)";
   for (int i = 0; i < 101; ++i) options += fmt::format(R"({}{{"const": {}}})", i > 0 ? "," : "", i);
   EXPECT_EQ(problem(options + "]}"),
@@ -100,6 +105,162 @@ TEST(JsonSchema, RefusesWhatWouldTakeTooLong) {
   for (int i = 0; i < 1500; ++i)
     chain += fmt::format(R"("d{}": {{"$ref": "#/$defs/d{}"}},)", i, i + 1);
   EXPECT_EQ(problem(chain + R"("d1500": {"type": "null"}}})"), "none");
+}
+
+// A list of n, each made of its number.
+template <class Make>
+std::string list_of(int n, Make make) {
+  std::string all;
+  for (int i = 0; i < n; ++i) all += std::string(i > 0 ? "," : "") + make(i);
+  return all;
+}
+
+std::string property(int i, std::string_view schema) {
+  return fmt::format(R"("p{}": {})", i, schema);
+}
+
+TEST(JsonSchema, CountsWhatTakesMemory) {
+  const std::string too_large =
+      "schema at `#`: it is too large: lengths, patterns, bounds, names and values make more than "
+      "512 places";
+  const auto objects = [](int n, auto make) {
+    return R"({"properties": {)" + list_of(n, [&](int i) { return property(i, make(i)); }) +
+           R"(}, "additionalProperties": false, "required": [)" +
+           list_of(n, [](int i) { return fmt::format("\"p{}\"", i); }) + "]}";
+  };
+  const auto integer = [](int i) {
+    return fmt::format(R"({{"type": "integer", "minimum": {}, "maximum": {}}})", i, 1'234'567 + i);
+  };
+  EXPECT_EQ(problem(objects(120, integer)), "none");
+  EXPECT_EQ(problem(objects(500, integer)), too_large);
+  const auto multiples = [](int i) {
+    return fmt::format(R"({{"type": "integer", "multipleOf": {}, "minimum": 0, "maximum": {}}})",
+                       i + 7, (i + 7) * 900);
+  };
+  EXPECT_EQ(problem(objects(20, multiples)), "none");
+  EXPECT_EQ(problem(objects(80, multiples)), too_large);
+  const auto array = [](int i) {
+    return fmt::format(R"({{"items": {{}}, "maxItems": {}}})", 129 + i);
+  };
+  EXPECT_EQ(problem(objects(150, array)), "none");
+  EXPECT_EQ(problem(objects(256, array)), too_large);
+  // Names are counted by their bytes, as often as they are written.
+  const auto reference = [](int) { return std::string(R"({"type": "null"})"); };
+  EXPECT_EQ(problem(objects(1000, reference)), "none");
+  const auto length = [](int i) {
+    return fmt::format(R"({{"type": "string", "maxLength": {}}})", 1000 + i);
+  };
+  EXPECT_EQ(problem(objects(2, length)), "none");
+  EXPECT_EQ(problem(objects(3, length)), too_large);
+}
+
+TEST(JsonSchema, CountsOptions) {
+  const auto options = [](int n) {
+    return R"({"anyOf": [)" + list_of(n, [](int) { return R"({"type": "string"})"; }) + "]}";
+  };
+  EXPECT_EQ(problem(options(200)), "none");
+  EXPECT_EQ(problem(options(201)),
+            "schema at `#`: expected at most 200 options in all its `anyOf` and `oneOf`");
+  // The same one is one; what fits everything is all of it.
+  const auto same = [](int n, std::string_view what) {
+    return R"({"$defs": {"a": )" + std::string(what) + R"(}, "anyOf": [)" +
+           list_of(n, [](int) { return R"({"$ref": "#/$defs/a"})"; }) + "]}";
+  };
+  EXPECT_EQ(problem(same(1000, R"({"type": "null"})")), "none");
+  EXPECT_EQ(problem(same(1000, "{}")), "none");
+  const auto any = R"({"anyOf": [)" + list_of(1000, [](int) { return "{}"; }) + "]}";
+  EXPECT_EQ(problem(any), "none");
+  EXPECT_EQ(
+      problem("{\"items\": {\"anyOf\": [" + list_of(20'000, [](int) { return "{}"; }) + "]}}"),
+      "schema at `#/items`: values are described at more than 4096 places");
+  const auto values = [](int n) {
+    return R"({"enum": [)" + list_of(n, [](int i) { return std::to_string(i); }) + "]}";
+  };
+  EXPECT_EQ(problem(values(2000)), "none");
+  EXPECT_EQ(problem(values(2001)),
+            "schema at `#`: expected at most 2000 values in all its `enum` and `const`");
+  const auto objects = [](int n) {
+    const std::string properties = list_of(100, [](int i) { return property(i, "true"); });
+    return R"({"prefixItems": [)" +
+           list_of(n, [&](int) { return R"({"properties": {)" + properties + "}}"; }) + "]}";
+  };
+  EXPECT_EQ(problem(objects(20)), "none");
+  EXPECT_EQ(problem(objects(21)),
+            "schema at `#`: expected at most 2000 properties that are not required in all");
+}
+
+// Options that share what they lead to are written once: rules of texts would double at each level.
+TEST(JsonSchema, OptionsOfOptionsStaySmall) {
+  for (const std::string last :
+       {R"({"const": 1})", R"({"type": "string", "maxLength": 0})", R"({"type": "integer"})"}) {
+    std::string schema = R"({"$ref": "#/$defs/e0", "$defs": {)";
+    for (int i = 0; i < 30; ++i) {
+      schema += fmt::format(
+          R"("e{0}": {{"anyOf": [{{"$ref": "#/$defs/a{0}"}}, {{"$ref": "#/$defs/b{0}"}}]}},
+             "a{0}": {{"anyOf": [{{"$ref": "#/$defs/e{1}"}}, {{"const": "a"}}]}},
+             "b{0}": {{"anyOf": [{{"$ref": "#/$defs/e{1}"}}, {{"const": "b"}}]}},)",
+          i, i + 1);
+    }
+    TestVocabulary& vocabulary = tiny_vocabulary();
+    const CompiledGrammar grammar = compiled(vocabulary, schema + R"("e30": )" + last + "}}");
+    EXPECT_TRUE(fits(vocabulary, grammar, R"("b")"));
+    EXPECT_LT(grammar.bytes(), size_t{4} << 20);
+  }
+}
+
+TEST(JsonSchema, UsualSchemasAreTaken) {
+  Json schema = {{"type", "object"}, {"additionalProperties", false}};
+  for (int i = 0; i < 50; ++i) {
+    const std::string name = fmt::format("a_usual_property_{}", i);
+    schema["properties"][name] =
+        i % 3 == 0 ? Json{{"type", "integer"}, {"minimum", 0}, {"maximum", 10 * i + 10}}
+                   : Json{{"type", i % 3 == 1 ? Json("string") : Json{"string", "null"}}};
+    schema["required"].push_back(name);
+  }
+  for (int i = 0; i < 100; ++i) {
+    schema["properties"]["kind"]["enum"].push_back(fmt::format("one-of-a-hundred-{}", i));
+  }
+  const Json person = {
+      {"type", "object"},
+      {"properties",
+       {{"id", {{"type", "string"}, {"format", "uuid"}}},
+        {"at", {{"type", "string"}, {"format", "date-time"}}},
+        {"score", {{"type", "number"}, {"minimum", 0}, {"maximum", 1}}},
+        {"tags", {{"type", "array"}, {"items", {{"type", "string"}}}, {"maxItems", 20}}}}},
+      {"required", {"id", "at"}}};
+  schema["properties"]["people"] = {{"type", "array"}, {"items", person}};
+  schema["properties"]["summary"] = {{"type", "string"}, {"maxLength", 100}};
+  EXPECT_EQ(problem(schema.dump()), "none");
+}
+
+TEST(JsonSchema, KeepsPlacesShort) {
+  const auto tuple = [](int n) {
+    std::string items;
+    for (int i = 0; i < n; ++i) items += i > 0 ? ",{}" : "{}";
+    return R"({"prefixItems": [)" + items + "]}";
+  };
+  EXPECT_TRUE(read_json_schema(tuple(4095)));
+  EXPECT_EQ(problem(tuple(4096)), "schema at `#`: values are described at more than 4096 places");
+  const std::string tildes(32'000, '~');
+  const auto schema =
+      read_json_schema(fmt::format(R"({{"properties": {{"{}": {}}}}})", tildes, tuple(4000)));
+  ASSERT_TRUE(schema);
+  for (const Shape& shape : schema->shapes) EXPECT_LT(shape.path.size(), 200u);
+  const auto with_name = [](const std::string& name) {
+    return problem(fmt::format(R"({{"properties": {{"{}": 3}}}})", name));
+  };
+  const std::string longest(64, 'n');
+  const std::string expected = ": expected an object, true or false, found 3";
+  EXPECT_EQ(with_name(longest), "schema at `#/properties/" + longest + "`" + expected);
+  EXPECT_EQ(with_name(longest + "n"), "schema at `#/properties/" + longest + "...`" + expected);
+  EXPECT_EQ(with_name(longest.substr(1) + "ä"),
+            "schema at `#/properties/" + longest.substr(1) + "...`" + expected);
+  std::string deep = "3";
+  for (int i = 0; i < 40; ++i) deep = R"({"properties": {")" + longest + R"(": )" + deep + "}}";
+  EXPECT_LT(problem(deep).size(), 700u);
+  EXPECT_NE(problem(deep).find("/...`"), std::string::npos);
+  const std::string target(1000, 't');
+  EXPECT_LT(problem(R"({"$ref": "#/)" + target + R"(", ")" + target + R"(": 3})").size(), 700u);
 }
 
 TEST(JsonSchema, AnnotationsAndUnknownKeywordsSayNothing) {
@@ -225,6 +386,19 @@ TEST(JsonSchema, TypesLiteralsAndOptions) {
       fits(R"({"type": "integer", "minimum": -20, "maximum": 20, "multipleOf": 6})", "-20"));
   EXPECT_TRUE(fits(R"({"type": "integer", "multipleOf": 100})", "1200"));
   EXPECT_FALSE(fits(R"({"type": "integer", "multipleOf": 100})", "1250"));
+}
+
+TEST(JsonSchema, LiteralsHaveAnyCharacters) {
+  for (uint32_t code_point = 0; code_point < 0x11000; code_point += code_point < 0x100 ? 1 : 0xFF) {
+    if (code_point >= 0xD800 && code_point <= 0xDFFF) continue;
+    std::string text = "x";
+    append_utf8(code_point, text);
+    const std::string literal = Json(text).dump();
+    const std::string schema = Json{{"enum", {text, "x"}}}.dump();
+    EXPECT_TRUE(fits(schema, literal)) << literal;
+    EXPECT_TRUE(fits(schema, "\"x\""));
+    EXPECT_FALSE(fits(schema, "\"xy_\""));
+  }
 }
 
 TEST(JsonSchema, ReferencesMayRunInCircles) {

@@ -12,6 +12,8 @@ namespace varve {
 namespace {
 
 constexpr int kMaxGroups = 32;  // one inside the other
+// Of a class: one that is longer counts as several characters, for it takes an automaton as much.
+constexpr size_t kBytesPerPosition = 1024;
 
 const CodePoints kDigits({{'0', '9'}});
 const CodePoints kWords({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}});
@@ -29,6 +31,19 @@ const CodePoints kLineEnds({{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}});
 
 CodePoints one(uint32_t code_point) {
   return CodePoints({{code_point, code_point}});
+}
+
+// Error: it is larger than patterns may be.
+Result<void> check_size(const CostedRegex& regex) {
+  if (regex.n_positions > kMaxPatternPositions) {
+    return bad_input("the pattern has more than {} characters with its repetitions",
+                     kMaxPatternPositions);
+  }
+  if (regex.text.size() > kMaxPatternBytes) {
+    return bad_input("the pattern takes more than {} bytes when it is written out",
+                     kMaxPatternBytes);
+  }
+  return {};
 }
 
 // {at_least, at_most}; no most: any number.
@@ -86,7 +101,9 @@ Result<CostedRegex> PatternReader::alternatives(int depth) {
     VARVE_TRY(const CostedRegex one, sequence(depth));
     // An alternative that is empty has to stay one.
     all.text += one.text.empty() ? "(?:)" : one.text;
-    all.n_positions += one.n_positions;
+    // Or repetitions of nothing would be free.
+    all.n_positions += std::max<int64_t>(1, one.n_positions);
+    VARVE_CHECKED(check_size(all));
   } while (take("|"));
   return all;
 }
@@ -122,10 +139,7 @@ Result<CostedRegex> PatternReader::sequence(int depth) {
       part.n_positions *= std::max<int64_t>(1, times.at_most.value_or(times.at_least + 1));
     }
     add(part);
-    if (all.n_positions > kMaxPatternPositions) {
-      return bad_input("the pattern has more than {} characters with its repetitions",
-                       kMaxPatternPositions);
-    }
+    VARVE_CHECKED(check_size(all));
   }
   if (is_top && !is_anchored) add(anything);
   return all;
@@ -133,6 +147,7 @@ Result<CostedRegex> PatternReader::sequence(int depth) {
 
 Result<CostedRegex> PatternReader::costed(const CodePoints& set) const {
   CostedRegex regex = {json_regex_of(set), 1};
+  regex.n_positions += static_cast<int64_t>(regex.text.size() / kBytesPerPosition);
   if (regex.text.empty()) return wrong("the class has no character that JSON can show");
   return regex;
 }

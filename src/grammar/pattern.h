@@ -26,6 +26,8 @@ struct CostedRegex {
 /// Characters of a pattern with all repetitions written out, and bounds of one repetition, at most.
 inline constexpr int64_t kMaxPatternPositions = 1000;
 inline constexpr int64_t kMaxRepetitions = 128;
+/// Of the expression's text, at most: `+` doubles what it repeats, and a class may be long.
+inline constexpr size_t kMaxPatternBytes = size_t{128} << 10;
 
 /// Of the text between the quotes. A pattern matches anywhere in a string unless it is anchored.
 /// Errors (bad_input): what is not taken, and where; more than those.

@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "grammar/test_constraint.h"
+#include "tokenizer/utf8.h"
 
 namespace varve {
 namespace {
@@ -101,6 +102,37 @@ TEST(Pattern, RefusesWhatIsNotRegular) {
   EXPECT_EQ(message("\xff"), "at byte 0 of the pattern: it is not UTF-8");
   EXPECT_EQ(message(std::string(40, '(') + std::string(40, ')')),
             "at byte 33 of the pattern: groups are nested deeper than 32");
+}
+
+TEST(Pattern, IsBoundedWithItsRepetitions) {
+  const auto message = [](std::string_view pattern) {
+    const auto regex = json_regex_of_pattern(pattern);
+    return regex ? std::string("taken") : regex.error().message;
+  };
+  const std::string too_many = "the pattern has more than 1000 characters with its repetitions";
+  EXPECT_EQ(message("^a{100}b{128}c{128}d{128}e{128}f{128}g{128}h{128}i{4}$"), "taken");
+  EXPECT_EQ(message("^a{100}b{128}c{128}d{128}e{128}f{128}g{128}h{128}i{5}$"), too_many);
+  // Groups of nothing are not free: `+` doubles what is written at each level.
+  const auto nested = [](int depth, const std::string& times) {
+    std::string pattern = "()";
+    for (int i = 1; i < depth; ++i) pattern = "(" + pattern + times + ")";
+    return "^" + pattern + "$";
+  };
+  EXPECT_EQ(message(nested(8, "+")), "taken");
+  EXPECT_EQ(message(nested(32, "+")), too_many);
+  EXPECT_EQ(message(nested(2, "{128}")), "taken");
+  EXPECT_EQ(message(nested(4, "{128}")), too_many);
+  EXPECT_EQ(message("^(||||)+$"), "taken");
+  EXPECT_EQ(message("^(" + std::string(1000, '|') + ")$"), too_many);
+  // A class of very many ranges takes as much as several characters.
+  std::string ranges;
+  for (uint32_t i = 0; i < 3000; ++i) append_utf8(0x4E00 + 2 * i, ranges);
+  EXPECT_EQ(message("^[" + ranges + "]$"), "taken");
+  EXPECT_EQ(message("^[" + ranges + "]{128}$"), too_many);
+  std::string classes;
+  for (int i = 0; i < 6; ++i) classes += "[" + ranges + "]";
+  EXPECT_EQ(message("^" + classes + "$"),
+            "the pattern takes more than 131072 bytes when it is written out");
 }
 
 TEST(Pattern, FormatsAreHeldTo) {

@@ -19,6 +19,10 @@ namespace {
 // Above it xgrammar counts repetitions instead of writing them out; then the text between the
 // quotes is one class, without escapes, which it does well.
 constexpr int64_t kMaxWrittenOut = 128;
+// Places that a string takes which is counted: their masks take longer to make.
+constexpr int64_t kCountedPositions = 200;
+// Items of a bounded array, at most 128 of them written out, that take the memory of one place.
+constexpr int64_t kItemsPerPosition = 64;
 
 // All but plain_in_json().
 constexpr std::string_view kNotPlain = R"(\u0000-\u001f\u0022\\\u07ff\ud800-\udfff\uffff)";
@@ -42,6 +46,17 @@ std::string grammar_text(std::string_view text) {
 
 std::string regex_rule(const std::string& regex) {
   return "Regex(" + grammar_text(regex) + ")";
+}
+
+// An expression that matches the text alone, which is UTF-8.
+std::string literal_regex(std::string_view text) {
+  std::string regex;
+  while (!text.empty()) {
+    const Utf8Step step = utf8_step(text);
+    regex += regex_character(step.code_point);
+    text.remove_prefix(step.n_bytes);
+  }
+  return regex;
 }
 
 // A text as JSON spells it, with its quotes.
@@ -168,10 +183,14 @@ class GrammarWriter {
   std::string body(ShapeId, const StringShape& string);
   std::string body(ShapeId id, const ArrayShape& array);
   std::string body(ShapeId id, const ObjectShape& object);
-  std::string body(ShapeId, const EitherShape& either);
+  std::string body(ShapeId id, const EitherShape& either);
 
-  /// The rule of a shape, to be written too.
+  Result<void> check_size() const;
+  const Shape& shape(ShapeId id) const { return schema_.shapes[static_cast<size_t>(id)]; }
+  ShapeId meant(ShapeId id) const;
+  /// The rule of a shape, to be written too: of what it means.
   std::string rule_of(ShapeId id) {
+    id = meant(id);
     if (asked_.insert(id).second) waiting_.push_back(id);
     return fmt::format("n{}", id);
   }
@@ -201,16 +220,22 @@ class GrammarWriter {
   int64_t n_positions_ = 0;
   bool uses_any_ = false;
   bool uses_keys_ = false;
+  size_t n_options_ = 0;
+  size_t n_optional_ = 0;
+  size_t n_literals_ = 0;
   std::optional<ShapeId> crowded_;  // an object with too many properties that may be left out
 };
 
+// As an expression: rules of texts alone are copied into each rule that begins with them, and those
+// into others again.
 std::string GrammarWriter::body(ShapeId, const LiteralShape& literals) {
+  n_literals_ += literals.texts.size();
   std::string all;
   for (const std::string& text : literals.texts) {
-    if (!all.empty()) all += " | ";
-    all += grammar_text(text);
+    if (!all.empty()) all += '|';
+    all += literal_regex(text);
   }
-  return all;
+  return shared_rule(regex_rule("(?:" + all + ")"), 0);
 }
 
 std::string GrammarWriter::shared_rule(const std::string& text, int64_t n_positions) {
@@ -231,7 +256,7 @@ std::string GrammarWriter::body(ShapeId, const StringShape& string) {
   const int64_t most = string.max.value_or(string.min);
   std::string text;
   if (string.max == 0) {
-    text = "\"\\\"\\\"\"";
+    text = regex_rule(literal_regex("\"\""));
   } else if (most <= kMaxWrittenOut) {
     const std::string times = fmt::format("{{{},{}}}", string.min, most);
     text = "\"\\\"\" " + regex_rule(any_json_character() + times) +
@@ -241,7 +266,7 @@ std::string GrammarWriter::body(ShapeId, const StringShape& string) {
         string.max ? fmt::format("{{{},{}}}", string.min, most) : fmt::format("{{{}}}", most);
     text = fmt::format("\"\\\"\" [^{}]{}", kNotPlain, times) + (string.max ? " \"\\\"\"" : " tail");
   }
-  return shared_rule(text, std::min(most, kMaxWrittenOut));
+  return shared_rule(text, most <= kMaxWrittenOut ? most : kCountedPositions);
 }
 
 // Behind the first item of an array whose items are all alike.
@@ -251,6 +276,8 @@ std::string GrammarWriter::more_items(const ArrayShape& array) {
   const bool has_more =
       array.items && ends_[*array.items] && !(array.max && *array.max <= n_prefix);
   if (!has_more) return "\"\"";
+  const int64_t n_bounded = std::max(least, array.max ? *array.max - n_prefix : 0);
+  n_positions_ += (std::min(n_bounded, kMaxWrittenOut) + kItemsPerPosition - 1) / kItemsPerPosition;
   const std::string most = array.max ? std::to_string(*array.max - n_prefix) : "";
   return fmt::format("(\",\" space {}){{{},{}}}", rule_of(*array.items), least, most);
 }
@@ -342,6 +369,7 @@ std::string GrammarWriter::body(ShapeId id, const ObjectShape& object) {
   const auto n_optional = static_cast<size_t>(std::count_if(
       properties.begin(), properties.end(), [](const auto* one) { return !one->is_required; }));
   if (n_optional > kMaxOptionalProperties) crowded_ = id;
+  n_optional_ += n_optional;
   const size_t n = properties.size();
   const RuleNames rest = [&](size_t i) { return fmt::format("n{}-{}", id, i); };
   std::string other;
@@ -364,13 +392,56 @@ std::string GrammarWriter::body(ShapeId id, const ObjectShape& object) {
   return fmt::format("{}{}\"{{\" space {} space \"}}\"", empty, empty.empty() ? "" : " | ", name);
 }
 
-std::string GrammarWriter::body(ShapeId, const EitherShape& either) {
-  std::string all;
-  for (const ShapeId id : either.options) {
-    if (!ends_[id]) continue;
-    all += (all.empty() ? "" : " | ") + rule_of(id);
+// What an option is, behind those that are another one alone.
+ShapeId GrammarWriter::meant(ShapeId id) const {
+  const auto* either = std::get_if<EitherShape>(&shape(id).what);
+  while (either != nullptr && either->options.size() == 1) {
+    id = either->options.front();
+    either = std::get_if<EitherShape>(&shape(id).what);
   }
+  return id;
+}
+
+std::string GrammarWriter::body(ShapeId id, const EitherShape& either) {
+  std::set<ShapeId> seen;
+  std::string all;
+  for (const ShapeId option : either.options) {
+    const ShapeId one = meant(option);
+    if (!ends_[one] || !seen.insert(one).second) continue;
+    // With it, the others add nothing.
+    if (const auto* const any = std::get_if<AnyShape>(&shape(one).what)) return body(id, *any);
+    all += (all.empty() ? "" : " | ") + rule_of(one);
+  }
+  if (seen.size() > 1) n_options_ += seen.size();
   return all;
+}
+
+Result<void> GrammarWriter::check_size() const {
+  const auto n_of_text = static_cast<int64_t>(rules_.size() / kGrammarBytesPerPosition);
+  if (n_positions_ + n_of_text > kMaxGrammarPositions) {
+    return schema_error("#",
+                        "it is too large: lengths, patterns, bounds, names and values make more "
+                        "than {} places",
+                        kMaxGrammarPositions);
+  }
+  if (n_options_ > kMaxOptions) {
+    return schema_error("#", "expected at most {} options in all its `anyOf` and `oneOf`",
+                        kMaxOptions);
+  }
+  if (n_literals_ > kMaxLiterals) {
+    return schema_error("#", "expected at most {} values in all its `enum` and `const`",
+                        kMaxLiterals);
+  }
+  if (n_optional_ > kMaxOptionalInAll) {
+    return schema_error("#", "expected at most {} properties that are not required in all",
+                        kMaxOptionalInAll);
+  }
+  if (crowded_) {
+    return schema_error(shape(*crowded_).path,
+                        "expected at most {} properties that are not required",
+                        kMaxOptionalProperties);
+  }
+  return {};
 }
 
 Result<std::string> GrammarWriter::write() {
@@ -380,19 +451,10 @@ Result<std::string> GrammarWriter::write() {
   while (!waiting_.empty()) {
     const ShapeId id = waiting_.back();
     waiting_.pop_back();
-    const std::string rule = std::visit([&](const auto& what) { return body(id, what); },
-                                        schema_.shapes[static_cast<size_t>(id)].what);
+    const std::string rule =
+        std::visit([&](const auto& what) { return body(id, what); }, shape(id).what);
     add_rule(fmt::format("n{}", id), rule);
-    if (n_positions_ > kMaxGrammarPositions) {
-      return schema_error("#",
-                          "it is too large: lengths, patterns and names make more than {} places",
-                          kMaxGrammarPositions);
-    }
-    if (crowded_) {
-      return schema_error(schema_.shapes[static_cast<size_t>(id)].path,
-                          "expected at most {} properties that are not required",
-                          kMaxOptionalProperties);
-    }
+    VARVE_CHECKED(check_size());
   }
   rules_ += kRules;
   if (uses_keys_) {

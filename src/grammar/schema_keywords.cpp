@@ -87,6 +87,13 @@ bool is_idle(const SchemaJson& value) {
   return value == false || (value.is_object() && value.empty());
 }
 
+// The beginning of a text, whole characters of it.
+std::string_view cut_at(std::string_view text, size_t n_bytes) {
+  if (text.size() <= n_bytes) return text;
+  while (n_bytes > 0 && (static_cast<unsigned char>(text[n_bytes]) & 0xC0) == 0x80) --n_bytes;
+  return text.substr(0, n_bytes);
+}
+
 std::string shown(const SchemaJson& value) {
   if (value.is_object()) return "an object";
   if (value.is_array()) return fmt::format("an array of {}", value.size());
@@ -98,8 +105,10 @@ std::string shown(const SchemaJson& value) {
 
 std::string step_of(std::string_view path, std::string_view key) {
   std::string step(path);
+  if (step.size() > kMaxPathBytes) return step;
   step += '/';
-  for (const char c : key) {
+  const std::string_view name = cut_at(key, kMaxStepBytes);
+  for (const char c : name) {
     if (c == '~') {
       step += "~0";
     } else if (c == '/') {
@@ -108,7 +117,14 @@ std::string step_of(std::string_view path, std::string_view key) {
       step += c;
     }
   }
+  if (name.size() < key.size()) step += "...";
+  if (step.size() > kMaxPathBytes) step += "/...";
   return step;
+}
+
+std::string path_of_reference(std::string_view reference) {
+  const std::string_view shown = cut_at(reference, kMaxPathBytes);
+  return shown.size() < reference.size() ? std::string(shown) + "..." : std::string(reference);
 }
 
 tl::unexpected<Error> wrong_keyword(std::string_view path, std::string_view key,

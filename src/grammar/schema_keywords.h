@@ -23,8 +23,15 @@ tl::unexpected<Error> schema_error(std::string_view path, fmt::format_string<Arg
 tl::unexpected<Error> wrong_keyword(std::string_view path, std::string_view key,
                                     std::string_view expected, const SchemaJson& found);
 
+/// Of a place in a schema, as messages show it: each shape keeps its own. Names that are longer are
+/// cut, and nothing is added to a path that is longer.
+inline constexpr size_t kMaxStepBytes = 64;
+inline constexpr size_t kMaxPathBytes = 512;
+
 /// `path` and one step more, as JSON pointers spell it.
 std::string step_of(std::string_view path, std::string_view key);
+/// The path of what a reference leads to: itself, cut in the same way.
+std::string path_of_reference(std::string_view reference);
 
 /// Types of JSON that a schema names, as bits.
 enum JsonType : unsigned {

@@ -10,8 +10,14 @@ namespace {
 
 // Multiples that are written out, at most.
 constexpr int64_t kMaxMultiples = 1000;
-// Few tokens are digits: masks of numbers are small.
-constexpr int64_t kNumberPositions = 0;
+// Few tokens are digits, so masks of numbers are small: so many bytes of an expression take the
+// memory of one place where any character may stand. Multiples are text alone.
+constexpr size_t kNumberBytesPerPosition = 128;
+
+RegexShape number_shape(std::string regex) {
+  const auto n_positions = static_cast<int64_t>(regex.size() / kNumberBytesPerPosition);
+  return RegexShape{std::move(regex), n_positions};
+}
 
 Result<std::optional<double>> read_bound(const SchemaJson& schema, std::string_view path,
                                          std::string_view key) {
@@ -87,7 +93,7 @@ Result<RegexShape> multiples(double multiple, const IntegerBounds& bounds, std::
       regex += fmt::format("{}{}", n > 1 ? "|" : "", i * step);
     }
     if (n == 0) return schema_error(path, "no multiple lies within the bounds");
-    if (n <= kMaxMultiples) return RegexShape{regex + ")", kNumberPositions};
+    if (n <= kMaxMultiples) return RegexShape{regex + ")"};
   }
   const std::optional<int> zeros = power_of_ten(multiple);
   if (!zeros || bounds.min || bounds.max) {
@@ -96,9 +102,8 @@ Result<RegexShape> multiples(double multiple, const IntegerBounds& bounds, std::
                         "multiples between them",
                         kMaxMultiples);
   }
-  return RegexShape{fmt::format("(?:0|-{{0,1}}[1-9][0-9]{{0,{}}}{})", 17 - *zeros,
-                                std::string(static_cast<size_t>(*zeros), '0')),
-                    kNumberPositions};
+  return number_shape(fmt::format("(?:0|-{{0,1}}[1-9][0-9]{{0,{}}}{})", 17 - *zeros,
+                                  std::string(static_cast<size_t>(*zeros), '0')));
 }
 
 }  // namespace
@@ -140,7 +145,7 @@ Result<RegexShape> read_integer(const SchemaJson& schema, std::string_view path)
   }
   VARVE_TRY(const double multiple, read_multiple(schema, path));
   if (multiple != 0 && multiple != 1) return multiples(multiple, bounds, path);
-  return RegexShape{integer_regex(bounds.min, bounds.max), kNumberPositions};
+  return number_shape(integer_regex(bounds.min, bounds.max));
 }
 
 Result<RegexShape> read_number(const SchemaJson& schema, std::string_view path) {
@@ -174,7 +179,7 @@ Result<RegexShape> read_number(const SchemaJson& schema, std::string_view path) 
   const auto regex = number_regex(bounds);
   if (!regex) return schema_error(path, "{}", regex.error().message);
   if (!*regex) return schema_error(path, "no number lies within the bounds");
-  return RegexShape{**regex, kNumberPositions};
+  return number_shape(**regex);
 }
 
 Result<Shape> read_string(const SchemaJson& schema, std::string_view path) {
