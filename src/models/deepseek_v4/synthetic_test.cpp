@@ -263,7 +263,7 @@ TEST(Synthetic, RefusesWithASentence) {
   ASSERT_FALSE(unknown);
   EXPECT_EQ(unknown.error().kind, ErrorKind::usage);
   EXPECT_EQ(unknown.error().message,
-            "--preset nano: expected one of micro, mini, flash-1l, flash-6l, pro-4l");
+            "--preset nano: expected one of micro, mini, flash-cache, flash-1l, flash-6l, pro-4l");
   const auto nowhere = write_synthetic("/proc/self/no/such", preset("micro"), 1, {});
   ASSERT_FALSE(nowhere);
   EXPECT_NE(nowhere.error().message.find("/proc/self/no/such"), std::string::npos)
