@@ -30,6 +30,9 @@ inline constexpr int kMaxSchemaDepth = 100;
 inline constexpr size_t kMaxShapes = 4096;
 /// Options of a `oneOf`, at most: each is held against each other one.
 inline constexpr size_t kMaxOneOf = 100;
+/// Comparisons of values and names that tell options of all `oneOf` apart, at most: they take up to
+/// half a second.
+inline constexpr size_t kMaxComparisons = 5'000'000;
 /// Lengths of strings and arrays, at most: larger bounds are refused.
 inline constexpr int64_t kMaxSchemaCount = 100'000;
 
