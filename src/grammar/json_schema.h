@@ -109,7 +109,7 @@ inline constexpr int64_t kMaxGrammarPositions = 512;
 /// has 256 KiB.
 inline constexpr size_t kGrammarBytesPerPosition = 512;
 /// Options of `anyOf` and `oneOf` in a schema, all together: where a value begins, each is gone
-/// into for each token, on the engine's thread; so many take it 1 ms.
+/// into for each token, on the engine's thread; so many take it up to 2 ms.
 inline constexpr size_t kMaxOptions = 200;
 /// Values of `enum` and `const` in a schema, all together: they become one automaton each, of
 /// 150 bytes a character.
