@@ -15,8 +15,8 @@ constexpr size_t kBytesPerToken = 96;
 
 // Places of the rules that each grammar has: strings, any value.
 constexpr int64_t kFixedPositions = 64;
-// What has no share in the vocabulary: rules, automata.
-constexpr size_t kRuleBytes = size_t{4} << 20;
+// What has no share in the vocabulary: rules, automata; of a schema full of literals 12 MB.
+constexpr size_t kRuleBytes = size_t{16} << 20;
 
 // The largest grammar has a mask of about a byte a token for each of its places.
 size_t largest_grammar_bytes(int vocab_size) {

@@ -34,7 +34,7 @@ class CompiledGrammar {
 /// Its members may be called from several threads; one compiles at a time, in its own thread. Not
 /// on the engine's: for 129,280 tokens a schema of some objects, strings and numbers takes 30 to
 /// 120 ms, and 16 to 25 ms more for each character that a string may have at most (up to 128) or a
-/// pattern describes; the largest that is taken 8 to 13 s. Without such strings 0.2 s at most.
+/// pattern describes; the largest that is taken 10 s. Without such strings 0.4 s at most.
 class GrammarCompiler {
  public:
   /// What is compiled is kept until so many others were used after it, or the room is needed.
@@ -59,7 +59,7 @@ class GrammarCompiler {
   std::optional<CompiledGrammar> kept(const std::string& schema);
 
   /// What a compiler takes of memory, at most: vocabulary, grammars that are kept or in use, one
-  /// that is made. 170 MB for 129,280 tokens.
+  /// that is made. 195 MB for 129,280 tokens.
   static size_t memory_bytes(int vocab_size);
 
  private:

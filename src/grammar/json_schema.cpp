@@ -5,6 +5,7 @@
 #include <exception>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "formats/json_text.h"
@@ -88,12 +89,25 @@ class SchemaReader {
   /// Whether no value fits two of the options of a oneOf.
   bool are_apart(const SchemaJson& one, const SchemaJson& other) const;
   const SchemaJson& resolved(const SchemaJson& schema) const;
-  std::optional<SchemaJson> literals_of(const SchemaJson& schema) const;
+  /// Values of `const` or `enum`, behind references.
+  struct Literals {
+    const SchemaJson* all = nullptr;
+    bool is_enum = false;  // its elements; `all` itself if not
+
+    size_t size() const { return is_enum ? all->size() : 1; }
+    const SchemaJson& at(size_t i) const { return is_enum ? (*all)[i] : *all; }
+  };
+  std::optional<Literals> literals_of(const SchemaJson& schema) const;
+  /// Also false when that would take too many comparisons: then n_comparisons_ says so.
+  bool literals_differ(const Literals& left, const Literals& right) const;
+  bool tells_apart(const SchemaJson& one, const SchemaJson& other) const;
 
   const SchemaJson& root_;
   std::vector<Shape> shapes_;
   std::unordered_map<const SchemaJson*, ShapeId> ids_;
   std::deque<Waiting> waiting_;
+  mutable std::unordered_map<const SchemaJson*, const SchemaJson*> resolved_;
+  mutable size_t n_comparisons_ = 0;  // for all options of `oneOf`
 };
 
 Result<JsonSchema> SchemaReader::read() {
@@ -208,6 +222,10 @@ Result<Shape> SchemaReader::read_options(const SchemaJson& schema, const std::st
     either.options.push_back(shape_of(options[i], step_of(place, std::to_string(i))));
     for (size_t j = 0; key == "oneOf" && j < i; ++j) {
       if (are_apart(options[j], options[i])) continue;
+      if (n_comparisons_ > kMaxComparisons) {
+        return schema_error(place, "too much to tell apart: more than {} comparisons of values",
+                            kMaxComparisons);
+      }
       return schema_error(
           place,
           "options {} and {} may both fit a value: expected ones of other types, or "
@@ -221,34 +239,87 @@ Result<Shape> SchemaReader::read_options(const SchemaJson& schema, const std::st
 // Behind references, as far as they lead to something; what is no schema is told of when it is
 // read.
 const SchemaJson& SchemaReader::resolved(const SchemaJson& schema) const {
+  std::vector<const SchemaJson*> passed;
   const SchemaJson* at = &schema;
   for (int i = 0; i < kMaxSchemaDepth; ++i) {
+    if (const auto known = resolved_.find(at); known != resolved_.end()) {
+      at = known->second;
+      break;
+    }
+    passed.push_back(at);
     const auto field = at->is_object() ? at->find("$ref") : at->end();
     if (field == at->end() || !field->is_string()) break;
     const auto target = target_of(field->get_ref<const std::string&>(), "#");
     if (!target) break;
     at = *target;
   }
+  for (const SchemaJson* const one : passed) resolved_[one] = at;
   return *at;
 }
 
-std::optional<SchemaJson> SchemaReader::literals_of(const SchemaJson& schema) const {
+auto SchemaReader::literals_of(const SchemaJson& schema) const -> std::optional<Literals> {
   const SchemaJson& values = resolved(schema);
   if (!values.is_object()) return std::nullopt;
-  if (values.contains("const")) return SchemaJson::array({values["const"]});
-  if (values.contains("enum") && values["enum"].is_array()) return values["enum"];
+  if (values.contains("const")) return Literals{&values["const"], false};
+  if (values.contains("enum") && values["enum"].is_array()) return Literals{&values["enum"], true};
   return std::nullopt;
+}
+
+bool SchemaReader::literals_differ(const Literals& left, const Literals& right) const {
+  n_comparisons_ += left.size() * right.size();
+  if (n_comparisons_ > kMaxComparisons) return false;
+  for (size_t i = 0; i < left.size(); ++i) {
+    for (size_t j = 0; j < right.size(); ++j) {
+      if (left.at(i) == right.at(j)) return false;
+    }
+  }
+  return true;
+}
+
+// Of two objects: whether a property that both require tells which one it is.
+bool SchemaReader::tells_apart(const SchemaJson& one, const SchemaJson& other) const {
+  const auto names_of = [](const SchemaJson& schema) {
+    std::unordered_set<std::string_view> names;
+    const auto required = schema.find("required");
+    if (required == schema.end() || !required->is_array()) return names;
+    for (const SchemaJson& name : *required) {
+      if (name.is_string()) names.insert(name.get_ref<const std::string&>());
+    }
+    return names;
+  };
+  const auto properties = one.find("properties");
+  const auto others = other.find("properties");
+  if (properties == one.end() || others == other.end() || !properties->is_object() ||
+      !others->is_object()) {
+    return false;
+  }
+  n_comparisons_ += properties->size();
+  for (const auto* const schema : {&one, &other}) {
+    if (const auto required = schema->find("required"); required != schema->end()) {
+      n_comparisons_ += required->size();
+    }
+  }
+  if (n_comparisons_ > kMaxComparisons) return false;
+  const auto required = names_of(one);
+  const auto also = names_of(other);
+  for (const auto& [name, value] : properties->items()) {
+    if (!required.contains(name) || !also.contains(name)) continue;
+    // Looking for a name goes through all of them.
+    n_comparisons_ += others->size();
+    if (n_comparisons_ > kMaxComparisons) return false;
+    const auto twin = others->find(name);
+    if (twin == others->end()) continue;
+    const auto left = literals_of(value);
+    const auto right = literals_of(*twin);
+    if (left && right && literals_differ(*left, *right)) return true;
+  }
+  return false;
 }
 
 bool SchemaReader::are_apart(const SchemaJson& one, const SchemaJson& other) const {
   const SchemaJson& a = resolved(one);
   const SchemaJson& b = resolved(other);
   if (!a.is_object() || !b.is_object()) return false;
-  const auto literals_differ = [](const SchemaJson& left, const SchemaJson& right) {
-    return std::none_of(left.begin(), left.end(), [&](const SchemaJson& value) {
-      return std::find(right.begin(), right.end(), value) != right.end();
-    });
-  };
   const auto a_literals = literals_of(a);
   const auto b_literals = literals_of(b);
   if (a_literals && b_literals) return literals_differ(*a_literals, *b_literals);
@@ -260,27 +331,7 @@ bool SchemaReader::are_apart(const SchemaJson& one, const SchemaJson& other) con
     return (types & kNumeric) != 0 ? types | kNumeric : types;
   };
   if ((widened(*a_types) & widened(*b_types)) == 0) return true;
-  const auto requires_property = [](const SchemaJson& schema, const std::string& name) {
-    const auto required = schema.find("required");
-    return required != schema.end() && required->is_array() &&
-           std::find(required->begin(), required->end(), name) != required->end();
-  };
-  if (*a_types != kObjectType || *b_types != kObjectType) return false;
-  const auto properties = a.find("properties");
-  const auto others = b.find("properties");
-  if (properties == a.end() || others == b.end() || !properties->is_object() ||
-      !others->is_object()) {
-    return false;
-  }
-  for (const auto& [name, value] : properties->items()) {
-    if (!requires_property(a, name) || !requires_property(b, name) || !others->contains(name)) {
-      continue;
-    }
-    const auto left = literals_of(value);
-    const auto right = literals_of((*others)[name]);
-    if (left && right && literals_differ(*left, *right)) return true;
-  }
-  return false;
+  return *a_types == kObjectType && *b_types == kObjectType && tells_apart(a, b);
 }
 
 Result<Shape> SchemaReader::read_type(const SchemaJson& schema, const std::string& path,

@@ -30,6 +30,9 @@ inline constexpr int kMaxSchemaDepth = 100;
 inline constexpr size_t kMaxShapes = 4096;
 /// Options of a `oneOf`, at most: each is held against each other one.
 inline constexpr size_t kMaxOneOf = 100;
+/// Comparisons of values and names that tell options of all `oneOf` apart, at most: they take up to
+/// half a second.
+inline constexpr size_t kMaxComparisons = 5'000'000;
 /// Lengths of strings and arrays, at most: larger bounds are refused.
 inline constexpr int64_t kMaxSchemaCount = 100'000;
 
@@ -106,7 +109,7 @@ inline constexpr int64_t kMaxGrammarPositions = 512;
 /// has 256 KiB.
 inline constexpr size_t kGrammarBytesPerPosition = 512;
 /// Options of `anyOf` and `oneOf` in a schema, all together: where a value begins, each is gone
-/// into for each token, on the engine's thread; so many take it 1 ms.
+/// into for each token, on the engine's thread; so many take it up to 2 ms.
 inline constexpr size_t kMaxOptions = 200;
 /// Values of `enum` and `const` in a schema, all together: they become one automaton each, of
 /// 150 bytes a character.

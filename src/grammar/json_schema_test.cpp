@@ -19,6 +19,11 @@ std::string problem(std::string_view text) {
   return grammar ? "none" : grammar.error().message;
 }
 
+bool fits(const std::string& schema, std::string_view text) {
+  TestVocabulary& vocabulary = tiny_vocabulary();
+  return fits(vocabulary, compiled(vocabulary, schema), text);
+}
+
 TEST(JsonSchema, SaysWhatItDoesNotTakeAndWhere) {
   EXPECT_EQ(problem("{").substr(0, 11), "the schema:");
   EXPECT_EQ(problem("[]"), "schema at `#`: expected an object, true or false, found []");
@@ -189,6 +194,67 @@ TEST(JsonSchema, CountsOptions) {
             "schema at `#`: expected at most 2000 properties that are not required in all");
 }
 
+TEST(JsonSchema, BoundsWhatTellsOptionsApart) {
+  // Two enums without a value in common, held against each other for each of the properties.
+  const auto options = [](int n_values, int n_properties) {
+    const auto option = [&](const std::string& of, const std::string& tag) {
+      return R"({"type": "object", "properties": {)" +
+             list_of(n_properties,
+                     [&](int i) { return property(i, R"({"$ref": "#/$defs/)" + of + "\"}"); }) +
+             R"(, "tag": {"const": ")" + tag + R"("}}, "required": ["tag",)" +
+             list_of(n_properties, [](int i) { return fmt::format("\"p{}\"", i); }) + "]}";
+    };
+    // The last value is in both.
+    const auto values = [&](int from) {
+      return R"({"enum": [)" + list_of(n_values, [&](int i) { return std::to_string(from + i); }) +
+             ",-1]}";
+    };
+    return R"({"oneOf": [)" + option("a", "x") + "," + option("b", "y") + R"(], "$defs": {"a": )" +
+           values(0) + R"(, "b": )" + values(5000) + "}}";
+  };
+  EXPECT_EQ(problem(options(990, 5)), "none");
+  EXPECT_EQ(problem(options(990, 6)),
+            "schema at `#/oneOf`: too much to tell apart: more than 5000000 comparisons of values");
+  EXPECT_EQ(problem(options(4000, 300)),
+            "schema at `#/oneOf`: too much to tell apart: more than 5000000 comparisons of values");
+  EXPECT_EQ(problem(R"({"type": [)" + list_of(8, [](int) { return R"("null")"; }) + "]}"),
+            "schema at `#/type`: expected one of null, boolean, integer, number, string, array, "
+            "object, or an array of them, found an array of 8");
+}
+
+TEST(JsonSchema, MultiplesStayWithinTheirBounds) {
+  const auto taken = [](double min, double max, const std::string& text) {
+    return fits(
+        Json{{"type", "integer"}, {"multipleOf", 7}, {"minimum", min}, {"maximum", max}}.dump(),
+        text);
+  };
+  EXPECT_TRUE(taken(-20, -3, "-14"));
+  EXPECT_TRUE(taken(-21, -7, "-21"));
+  EXPECT_TRUE(taken(-21, -7, "-7"));
+  EXPECT_FALSE(taken(-20, -3, "-21"));
+  EXPECT_FALSE(taken(-20, -3, "0"));
+  EXPECT_TRUE(taken(-3, 3, "0"));
+  EXPECT_TRUE(taken(1, 7, "7"));
+  EXPECT_FALSE(taken(1, 7, "0"));
+  const auto message = [](const std::string& min, const std::string& max) {
+    return problem(R"({"type": "integer", "multipleOf": 7, "minimum": )" + min +
+                   R"(, "maximum": )" + max + "}");
+  };
+  const std::string too_many =
+      "schema at `#/multipleOf`: expected a power of ten without bounds, or bounds with at most "
+      "1000 multiples between them";
+  EXPECT_EQ(message("-1e300", "0"), too_many);
+  EXPECT_EQ(message("0", "1e300"), too_many);
+  EXPECT_EQ(message("-1e300", "1e300"), too_many);
+  EXPECT_EQ(message("1e300", "1e300"),
+            "schema at `#`: no integer of 64 bits lies within the bounds");
+  EXPECT_EQ(message("-1e300", "-1e19"),
+            "schema at `#`: no integer of 64 bits lies within the bounds");
+  EXPECT_EQ(message("0", "6993"), "none");
+  EXPECT_EQ(message("0", "7000"), too_many);
+  EXPECT_EQ(message("-6", "-1"), "schema at `#`: no multiple lies within the bounds");
+}
+
 // Options that share what they lead to are written once: rules of texts would double at each level.
 TEST(JsonSchema, OptionsOfOptionsStaySmall) {
   for (const std::string last :
@@ -274,11 +340,6 @@ TEST(JsonSchema, AnnotationsAndUnknownKeywordsSayNothing) {
 }
 
 // ---- what fits
-
-bool fits(const std::string& schema, std::string_view text) {
-  TestVocabulary& vocabulary = tiny_vocabulary();
-  return fits(vocabulary, compiled(vocabulary, schema), text);
-}
 
 TEST(JsonSchema, ObjectsHaveTheirPropertiesInOrder) {
   const std::string schema =

@@ -135,9 +135,12 @@ tl::unexpected<Error> wrong_keyword(std::string_view path, std::string_view key,
 Result<unsigned> types_of(const SchemaJson& schema, std::string_view path) {
   const auto field = schema.find("type");
   if (field == schema.end()) return kAllTypes;
-  const SchemaJson names = field->is_array() ? *field : SchemaJson::array({*field});
   constexpr std::string_view kExpected =
       "one of null, boolean, integer, number, string, array, object, or an array of them";
+  if (field->is_array() && field->size() > kTypeNames.size()) {
+    return wrong_keyword(path, "type", kExpected, *field);
+  }
+  const SchemaJson names = field->is_array() ? *field : SchemaJson::array({*field});
   unsigned types = 0;
   for (const SchemaJson& name : names) {
     const auto found = std::find_if(kTypeNames.begin(), kTypeNames.end(),

@@ -48,6 +48,9 @@ Result<IntegerBounds> integer_bounds(const SchemaJson& schema, std::string_view 
     VARVE_TRY(const std::optional<double> bound, read_bound(schema, path, key));
     if (!bound) continue;
     const bool is_min = key.ends_with("inimum");
+    if (is_min ? *bound >= 0x1p63 : *bound < -0x1p63) {
+      return schema_error(path, "no integer of 64 bits lies within the bounds");
+    }
     const bool is_out = key.starts_with("exclusive");
     // One that is an integer may have more digits than a double.
     const SchemaJson& field = *schema.find(key);
@@ -84,11 +87,12 @@ Result<RegexShape> multiples(double multiple, const IntegerBounds& bounds, std::
   }
   if (bounds.min && bounds.max) {
     const auto step = static_cast<int64_t>(multiple);
-    const int64_t first = *bounds.min / step - (*bounds.min < 0 && *bounds.min % step != 0 ? 1 : 0);
+    // The least one that is not below the bound: a division cuts towards 0.
+    const int64_t first = *bounds.min / step + (*bounds.min > 0 && *bounds.min % step != 0 ? 1 : 0);
     std::string regex = "(?:";
     int64_t n = 0;
     for (int64_t i = first; i <= *bounds.max / step; ++i) {
-      if (i * step < *bounds.min || i * step > *bounds.max) continue;
+      if (i * step > *bounds.max) break;  // both below 0
       if (++n > kMaxMultiples) break;
       regex += fmt::format("{}{}", n > 1 ? "|" : "", i * step);
     }

@@ -219,6 +219,27 @@ TEST(GrammarCompiler, SaysWhatIsWrongWithASchema) {
   EXPECT_EQ(grammar.error().message, "schema at `#/not`: the keyword `not` is not supported");
 }
 
+// A schema of literals alone has room with any vocabulary; all that is planned is not exceeded.
+TEST(GrammarCompiler, HasRoomForTheLargestGrammars) {
+  TestVocabulary& vocabulary = tiny_vocabulary();
+  const size_t planned = GrammarCompiler::memory_bytes(vocabulary.n_ids());
+  Rng rng(4);
+  for (const int length : {20, 200}) {
+    Json schema = {{"enum", Json::array()}};
+    for (int i = 0; i < 63'000 / (length + 3); ++i) {
+      std::string text;
+      for (int j = 0; j < length; ++j) text += static_cast<char>('a' + rng.below(26));
+      if (i < 2000) schema["enum"].push_back(text);
+    }
+    EXPECT_LT(compiled(vocabulary, schema.dump()).bytes(), planned / 2);
+  }
+  Json lengths = {{"type", "object"}};
+  for (int i = 125; i <= 128; ++i) {
+    lengths["properties"][std::to_string(i)] = {{"type", "string"}, {"maxLength", i}};
+  }
+  EXPECT_LT(compiled(vocabulary, lengths.dump()).bytes(), planned / 2);
+}
+
 // More than are kept, from several threads, while some are in use.
 TEST(GrammarCompiler, CompilesForSeveralThreads) {
   TestVocabulary& vocabulary = tiny_vocabulary();
