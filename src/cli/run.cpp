@@ -234,7 +234,13 @@ Result<void> run(const RunFlags& flags) {
   std::optional<SchemaDraw> schema;
   if (!flags.json_schema.empty()) {
     if (flags.ignore_eos) return usage_error("--json-schema: expected no --ignore-eos beside it");
-    engine_flags.beside_bytes += GrammarCompiler::memory_bytes(shapes->vocab_size());
+    if (flags.n_tokens > AnswerConstraint::kMaxTokens) {
+      return usage_error("-n {}: expected at most {} beside --json-schema", flags.n_tokens,
+                         AnswerConstraint::kMaxTokens);
+    }
+    engine_flags.beside_bytes +=
+        GrammarCompiler::memory_bytes(shapes->vocab_size()) +
+        static_cast<size_t>(flags.n_tokens) * AnswerConstraint::kBytesPerToken;
   }
   VARVE_TRY(options,
             engine_flags.fit(*shapes, options, &tokenizer, static_cast<int>(prompt.size())));

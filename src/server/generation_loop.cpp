@@ -260,6 +260,7 @@ Result<void> GenerationLoop::start(const std::shared_ptr<Generation>& generation
   const int room = engine_->options().ctx_tokens - static_cast<int>(request.prompt.size()) + 1;
   run->constraint = std::move(constraint);
   run->n_left = std::min(request.max_tokens.value_or(room), room);
+  if (run->constraint) run->n_left = std::min(run->n_left, AnswerConstraint::kMaxTokens);
   const double waited = seconds_between(generation->submitted_at, Clock::now());
   count([&](LoopStats& stats) {
     stats.n_prompt_tokens += request.prompt.size();

@@ -34,6 +34,8 @@ size_t cache_view_bytes(const CacheShape& shape) {
 
 size_t server_bytes(const ServerOptions& options, int n_sessions, const Model& model) {
   return cache_view_bytes(model.cache_shape()) + GrammarCompiler::memory_bytes(model.vocab_size()) +
+         static_cast<size_t>(n_sessions) * AnswerConstraint::kMaxTokens *
+             AnswerConstraint::kBytesPerToken +
          options.http.max_connections * kConnectionBytes +
          options.http.max_bodies_bytes * kBytesPerBodyByte + TranscriptMemory::Limits{}.n_bytes +
          Api::kAnswers.n_bytes + SessionPool::kMaxKeptTokens * sizeof(int32_t) +
