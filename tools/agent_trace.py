@@ -13,12 +13,12 @@ import argparse
 import http.client
 import json
 import random
-import re
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from served import Served
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAST_SHARE = 0.95
@@ -26,23 +26,9 @@ WORDS = ("file line error build test fails because the value is read before it i
          "again then look at the log it says that path does not exist in the tree but the index has it").split()
 
 
-class Server:
+class Server(Served):
     def __init__(self, varve, model, *flags):
-        command = [varve, "serve", *([model] if model else []), "--port", "0", "--temp", "0", *flags]
-        self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        match = re.search(r"at http://([\d.]+):(\d+):", line)
-        if match is None:
-            sys.exit(f"agent_trace.py: the server did not start: {self.process.communicate()[1]}")
-        self.host, self.port = match[1], int(match[2])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.communicate(timeout=120)
+        super().__init__(varve, model, "--temp", "0", *flags)
 
     def ask(self, messages, header, max_tokens):
         """Seconds to the first piece of the answer, its text, tokens of the prompt and those cached."""

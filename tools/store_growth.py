@@ -14,36 +14,22 @@ import http.client
 import json
 import random
 import re
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from served import Served
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_GROWTH = 1.1
 WORDS = "and it came to pass that the king sent his men into the land of the south to see what was there".split()
 
 
-class Server:
+class Server(Served):
     def __init__(self, arguments, store):
-        model = [arguments.model] if arguments.model else []
-        command = [arguments.varve, "serve", *model, "--port", "0", "--sessions", 1, "--ctx", arguments.ctx,
-                   "--store", store, "--store-budget", "64G", "--resume", arguments.resume]
-        self.process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        text=True)
-        line = self.process.stdout.readline()
-        match = re.search(r"at http://([\d.]+):(\d+):", line)
-        if match is None:
-            sys.exit(f"store_growth.py: the server did not start: {self.process.communicate()[1]}")
-        self.host, self.port = match[1], int(match[2])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.communicate(timeout=120)
+        super().__init__(arguments.varve, arguments.model, "--sessions", 1, "--ctx", arguments.ctx,
+                         "--store", store, "--store-budget", "64G", "--resume", arguments.resume)
 
     def ask(self, method, path, body=None):
         connection = http.client.HTTPConnection(self.host, self.port, timeout=3600)

@@ -14,7 +14,6 @@ namespace {
 using jinja::Value;
 
 constexpr std::string_view kThink = "<think>";
-constexpr std::string_view kEndThink = "</think>";
 // Line breaks before a marker that belong to it: DeepSeek-V4 writes two before its calls.
 constexpr size_t kDsmlLines = 2;
 constexpr size_t kMaxLines = 8;
@@ -167,8 +166,8 @@ bool StreamParser::start() {
 bool StreamParser::reasoning() {
   if (!skip_lines()) return false;
   const size_t n_lines = syntax_.trims_lines ? kMaxLines : 0;
-  if (!say_until(kEndThink, AnswerEvent::Kind::reasoning, n_lines)) return false;
-  held_.erase(0, held_.find(kEndThink) + kEndThink.size());
+  if (!say_until(kEndOfThinking, AnswerEvent::Kind::reasoning, n_lines)) return false;
+  held_.erase(0, held_.find(kEndOfThinking) + kEndOfThinking.size());
   said_.clear();
   skips_lines_ = syntax_.trims_lines;
   state_ = State::first_content;

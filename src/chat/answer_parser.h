@@ -16,6 +16,9 @@
 
 namespace varve {
 
+/// What ends a reasoning: of models that reason a token of its own.
+inline constexpr std::string_view kEndOfThinking = "</think>";
+
 struct AnswerToolCall {
   std::string id;  // drawn at random: models write none
   std::string name;

@@ -178,12 +178,8 @@ class SchemaDraw {
  public:
   static Result<SchemaDraw> create(const RunFlags& flags, const Tokenizer& tokenizer,
                                    const Model& model) {
-    std::vector<int32_t> no_text;
-    for (int32_t id = 0; id < model.vocab_size(); ++id) {
-      if (tokenizer.is_added(id)) no_text.push_back(id);
-    }
     VARVE_TRY(const std::string schema, schema_text(flags.json_schema));
-    VARVE_TRY(const auto compiler, GrammarCompiler::create(tokenizer, model.vocab_size(), no_text));
+    VARVE_TRY(const auto compiler, GrammarCompiler::create(tokenizer, model.vocab_size(), {}));
     const auto grammar = compiler->compile_json_schema(schema);
     if (!grammar) {
       return fail(grammar.error().kind, "--json-schema: {}", grammar.error().message);

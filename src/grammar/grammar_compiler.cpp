@@ -67,7 +67,7 @@ Result<std::unique_ptr<GrammarCompiler>> GrammarCompiler::create(const Tokenizer
   std::vector<std::string> pieces(static_cast<size_t>(vocab_size));
   for (int32_t id = 0; id < std::min(vocab_size, tokenizer.vocab_size()); ++id) {
     const bool is_text =
-        !tokenizer.is_special(id) && std::find(no_text.begin(), no_text.end(), id) == no_text.end();
+        !tokenizer.is_added(id) && std::find(no_text.begin(), no_text.end(), id) == no_text.end();
     if (is_text) pieces[static_cast<size_t>(id)] = tokenizer.piece(id);
   }
   try {

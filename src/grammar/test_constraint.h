@@ -35,7 +35,7 @@ struct TestVocabulary {
         compiler(GrammarCompiler::create(tokenizer, tokenizer.vocab_size() + 7, {}).value()) {
     for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
       const std::string_view piece = tokenizer.piece(id);
-      if (piece.size() == 1 && !tokenizer.is_special(id)) byte_ids[piece.front()] = id;
+      if (piece.size() == 1 && !tokenizer.is_added(id)) byte_ids[piece.front()] = id;
     }
   }
 

@@ -156,7 +156,7 @@ TEST(TokenConstraint, TheMaskIsWhatTheBytesSay) {
       for (int j = 0; j < 12; ++j) {
         const auto id = static_cast<int32_t>(rng.below(static_cast<uint64_t>(vocabulary.n_ids())));
         const std::string_view piece = vocabulary.tokenizer.piece(id);
-        const bool is_text = !piece.empty() && !vocabulary.tokenizer.is_special(id);
+        const bool is_text = !piece.empty() && !vocabulary.tokenizer.is_added(id);
         TokenConstraint again = TokenConstraint::create(grammar).value();
         ASSERT_TRUE(takes(vocabulary, again, text)) << text;
         const bool fits = is_text && takes(vocabulary, again, piece);
@@ -200,7 +200,7 @@ TEST(TokenConstraint, WhatIsNotTextIsNeverAllowed) {
   EXPECT_TRUE(constraint.accept(quote));
   const auto mask = constraint.allowed().value();
   for (int32_t id = 0; id < static_cast<int32_t>(mask.size() * 32); ++id) {
-    const bool is_text = id < tokenizer.vocab_size() && !tokenizer.is_special(id) && id != x;
+    const bool is_text = id < tokenizer.vocab_size() && !tokenizer.is_added(id) && id != x;
     EXPECT_TRUE(is_text || !has_id(mask, id)) << id;
   }
   EXPECT_FALSE(constraint.accept(x));

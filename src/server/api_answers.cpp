@@ -19,7 +19,6 @@ constexpr int kRetryAfterSeconds = 1;
 // Of schemas that are not kept: those that wait to be compiled, and the one that is.
 constexpr int kMostToCompile = 8;
 constexpr std::chrono::milliseconds kLookForClient(50);
-constexpr std::string_view kEndOfThinking = "</think>";
 
 }  // namespace
 
@@ -61,15 +60,11 @@ Result<Api::Prompt> Api::prompt_of(const TextCall& call) {
   return prompt;
 }
 
-// Added tokens are no text: they would end a turn, or begin one.
 Result<GrammarCompiler*> Api::grammars() {
   const std::lock_guard lock(grammars_mutex_);
   if (grammars_ == nullptr) {
-    std::vector<int32_t> no_text = model_.end_ids;
-    for (int32_t id = 0; id < model_.vocab_size; ++id) {
-      if (model_.tokenizer->is_added(id)) no_text.push_back(id);
-    }
-    VARVE_TRY(grammars_, GrammarCompiler::create(*model_.tokenizer, model_.vocab_size, no_text));
+    VARVE_TRY(grammars_,
+              GrammarCompiler::create(*model_.tokenizer, model_.vocab_size, model_.end_ids));
   }
   return grammars_.get();
 }
